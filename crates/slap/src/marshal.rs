@@ -298,12 +298,14 @@ impl<'a> Decoder<'a> {
                 )));
             }
         };
-        if matches!(
-            element.name.as_str(),
-            "list" | "set" | "dictionary" | "object"
-        ) && let Some(id) = element.attribute("id")
+        if let Some(identities) = &mut self.identities
+            && matches!(
+                value,
+                Value::List(_) | Value::Set(_) | Value::Dict(_) | Value::Object(_)
+            )
+            && let Some(id) = element.attribute("id")
         {
-            self.identities.insert(id, value.clone());
+            identities.insert(id, value.clone());
         }
         Ok(value)
     }

@@ -1,0 +1,264 @@
+//! One agent, one pooled connection, bounded answers, and the rule when to try again.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::http::{Response, StatusCode};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+use ureq::{Agent, Body};
+
+use crate::error::{Error, of_status};
+use crate::url::normalise_master_url;
+
+/// Largest answer that is read, in bytes.
+const REPLY_BYTES_MAX: u64 = 256 << 20;
+/// Largest error page that is read, in bytes.
+const ERROR_BYTES_MAX: u64 = 64 << 10;
+
+/// Whom to believe to be the Master.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Trust {
+    /// Certificates signed by a public authority.
+    #[default]
+    WebRoots,
+    /// Certificates signed by an authority in this PEM file.
+    CaFile(PathBuf),
+    /// Anybody. Upstream's behaviour; never the default.
+    Insecure,
+}
+
+/// How to reach a Master.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The Master's URL; a missing final `/` and the brackets of an IPv6 host are added.
+    pub master_url: String,
+    /// Client certificate and key, PEM files; presented over https only.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Whom to believe to be the Master.
+    pub trust: Trust,
+    /// Longest time to connect, and to wait for an answer.
+    pub timeout: Duration,
+}
+
+impl Settings {
+    /// Defaults: no certificate, public authorities, 60 s (P 1.2).
+    pub fn new(master_url: impl Into<String>) -> Self {
+        Settings {
+            master_url: master_url.into(),
+            certificate: None,
+            trust: Trust::WebRoots,
+            timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What a request carries besides its URL.
+pub(crate) struct Post<'a> {
+    pub body: &'a str,
+    pub content_type: &'a str,
+    /// `Authorization` header (P 1.2, partition identity).
+    pub authorization: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Transport {
+    agent: Agent,
+    /// Ends in `/`.
+    pub base: Arc<str>,
+}
+
+impl Transport {
+    pub(crate) fn new(settings: Settings) -> Result<Transport, Error> {
+        let base = normalise_master_url(&settings.master_url);
+        let uri: ureq::http::Uri = base.parse().map_err(|error| Error::Url {
+            url: settings.master_url.clone(),
+            reason: format!("{error}"),
+        })?;
+        let https = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => {
+                return Err(Error::Url {
+                    url: settings.master_url,
+                    reason: "it starts neither with http:// nor with https://".to_owned(),
+                });
+            }
+        };
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(settings.timeout))
+            .timeout_recv_response(Some(settings.timeout))
+            .timeout_recv_body(Some(settings.timeout))
+            .user_agent(concat!("slapos/", env!("CARGO_PKG_VERSION")))
+            .accept("*/*")
+            .max_idle_connections(4)
+            // Shorter than any server keeps an idle connection: a write must not meet a closed one.
+            .max_idle_age(Duration::from_secs(4));
+        if https {
+            config = config.tls_config(tls(&settings)?);
+        }
+        Ok(Transport {
+            agent: config.build().new_agent(),
+            base: base.into(),
+        })
+    }
+
+    /// A read. Tried once more when the connection breaks under it.
+    pub(crate) fn get(
+        &self,
+        url: &str,
+        what: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<String, Error> {
+        let call = || {
+            let mut request = self.agent.get(url);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            request.call()
+        };
+        let reply = match call() {
+            Err(ureq::Error::Io(error)) if broken(&error) => call(),
+            other => other,
+        };
+        self.finish(reply, what)
+    }
+
+    /// A write. Never repeated.
+    pub(crate) fn post(&self, url: &str, what: &str, post: &Post<'_>) -> Result<String, Error> {
+        let mut request = self
+            .agent
+            .post(url)
+            .header("Content-Type", post.content_type);
+        if let Some(authorization) = &post.authorization {
+            request = request.header("Authorization", authorization);
+        }
+        self.finish(request.send(post.body), what)
+    }
+
+    fn finish(
+        &self,
+        reply: Result<Response<Body>, ureq::Error>,
+        what: &str,
+    ) -> Result<String, Error> {
+        let mut reply = reply.map_err(|error| self.unreached(error))?;
+        let status = reply.status();
+        let limit = if status.is_success() {
+            REPLY_BYTES_MAX
+        } else {
+            ERROR_BYTES_MAX
+        };
+        let body = reply.body_mut().with_config().limit(limit).read_to_vec();
+        match (status, body) {
+            (status, Ok(body)) if status.is_success() => {
+                String::from_utf8(body).map_err(|_| Error::Reply {
+                    what: what.to_owned(),
+                    reason: "it is not UTF-8 text".to_owned(),
+                })
+            }
+            (StatusCode::OK, Err(error)) => Err(self.unreached(error)),
+            (status, body) => {
+                let text = String::from_utf8_lossy(&body.unwrap_or_default()).into_owned();
+                Err(of_status(status.as_u16(), what, &text))
+            }
+        }
+    }
+
+    fn unreached(&self, error: ureq::Error) -> Error {
+        let url = self.base.to_string();
+        if let Some(reason) = tls_reason(&error) {
+            return Error::Tls { url, reason };
+        }
+        let reason = match error {
+            ureq::Error::HostNotFound => "its host name cannot be resolved".to_owned(),
+            ureq::Error::Timeout(_) => "it does not answer in time".to_owned(),
+            ureq::Error::ConnectionFailed => "the connection failed".to_owned(),
+            ureq::Error::Io(error) => match error.kind() {
+                io::ErrorKind::ConnectionRefused => {
+                    "the connection is refused; is the Master running?".to_owned()
+                }
+                _ => error.to_string(),
+            },
+            other => other.to_string(),
+        };
+        Error::Connection { url, reason }
+    }
+}
+
+fn broken(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
+    )
+}
+
+fn tls_reason(error: &ureq::Error) -> Option<String> {
+    let of_rustls = |error: &rustls::Error| match error {
+        rustls::Error::InvalidCertificate(reason) => {
+            format!("its certificate is not accepted ({reason})")
+        }
+        other => other.to_string(),
+    };
+    match error {
+        ureq::Error::Rustls(error) => Some(of_rustls(error)),
+        ureq::Error::Tls(reason) => Some((*reason).to_owned()),
+        ureq::Error::Io(error) => error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+            .map(of_rustls),
+        _ => None,
+    }
+}
+
+fn tls(settings: &Settings) -> Result<TlsConfig, Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
+    match &settings.trust {
+        Trust::WebRoots => tls = tls.root_certs(RootCerts::WebPki),
+        Trust::Insecure => tls = tls.disable_verification(true),
+        Trust::CaFile(path) => {
+            let roots = certificates(path)?;
+            tls = tls.root_certs(RootCerts::new_with_certs(&roots));
+        }
+    }
+    if let Some((certificate, key)) = &settings.certificate {
+        let chain = certificates(certificate)?;
+        let pem = read(key)?;
+        let key = PrivateKey::from_pem(&pem).map_err(|_| Error::File {
+            path: key.clone(),
+            reason: "it holds no private key in PEM form".to_owned(),
+        })?;
+        tls = tls.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
+    }
+    Ok(tls.build())
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, Error> {
+    let pem = read(path)?;
+    let found: Vec<_> = ureq::tls::parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if found.is_empty() {
+        return Err(Error::File {
+            path: path.to_owned(),
+            reason: "it holds no certificate in PEM form".to_owned(),
+        });
+    }
+    Ok(found)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|error| Error::File {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
+}
