@@ -1,0 +1,32 @@
+# The commands of this project. Each prepares what it needs, says so, and can be run again.
+#   make demo    build, then deploy a real application through Master, Node and Client
+#   make test    format check, lints, licences, all tests
+#   make bench   side by side with the released upstream
+#   make install put `slapos` into ~/.cargo/bin
+
+.PHONY: demo test lint bench install setup setup-test
+
+demo: setup
+	cargo build --release -p cli
+	target/release/slapos standalone --demo $(DEMO)
+
+test: setup-test lint
+	cargo test --workspace --no-fail-fast
+
+lint: setup-test
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	tools/deny
+
+bench: setup-test
+	cargo build --release -p cli
+	cargo run --release -p bench -- $(BENCH)
+
+install: setup
+	cargo install --path crates/cli --locked
+
+setup:
+	@tools/setup build
+
+setup-test:
+	@tools/setup test
