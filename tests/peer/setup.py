@@ -13,6 +13,7 @@ no compiler) and does nothing if they are there already:
 The last line printed is JSON: {"client": ".../bin/slapos", "node": "..."}.
 Several may run at the same time: one works, the others wait for it.
 """
+import argparse
 import fcntl
 import hashlib
 import json
@@ -112,6 +113,7 @@ def main(directory):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: setup.py DIRECTORY")
-    main(sys.argv[1])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", metavar="DIRECTORY")
+    main(parser.parse_args().directory)
