@@ -10,14 +10,19 @@
 //! * [`Client`]: orders and questions. [`ctl`]: the same as text, for people.
 
 pub mod client;
+mod clock;
 pub mod config;
 pub mod ctl;
 pub mod daemon;
 pub mod fault;
 mod http;
+mod journal;
 mod launch;
+mod logfile;
+mod procfs;
 mod spawn;
 mod state;
+mod users;
 mod xmlrpc;
 
 pub use client::{Client, ClientError};

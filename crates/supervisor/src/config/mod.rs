@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use lex::{quote, split_command};
+pub(crate) use lex::{signal_name, signal_number};
 pub use parse::DaemonOnly;
 
 /// Why a configuration could not be used. The text names the file, the section and the remedy.

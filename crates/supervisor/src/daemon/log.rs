@@ -1,0 +1,61 @@
+//! The daemon's own log, in supervisord's format.
+
+use crate::clock;
+use crate::config::{DaemonConfig, LogLevel};
+use crate::logfile::RotatingFile;
+
+#[derive(Debug)]
+pub(super) struct Logger {
+    file: Option<RotatingFile>,
+    level: LogLevel,
+    /// Also write to standard error.
+    echo: bool,
+}
+
+impl Logger {
+    pub(super) fn new(config: &DaemonConfig, echo: bool) -> Self {
+        let file = config
+            .logfile
+            .as_ref()
+            .map(|path| RotatingFile::new(path, config.logfile_max_bytes, config.logfile_backups));
+        Self {
+            file,
+            level: config.loglevel,
+            echo,
+        }
+    }
+
+    pub(super) fn file(&mut self) -> Option<&mut RotatingFile> {
+        self.file.as_mut()
+    }
+
+    pub(super) fn debug(&mut self, text: impl AsRef<str>) {
+        self.write(LogLevel::Debug, "DEBG", text.as_ref());
+    }
+
+    pub(super) fn info(&mut self, text: impl AsRef<str>) {
+        self.write(LogLevel::Info, "INFO", text.as_ref());
+    }
+
+    pub(super) fn warn(&mut self, text: impl AsRef<str>) {
+        self.write(LogLevel::Warn, "WARN", text.as_ref());
+    }
+
+    pub(super) fn error(&mut self, text: impl AsRef<str>) {
+        self.write(LogLevel::Error, "CRIT", text.as_ref());
+    }
+
+    fn write(&mut self, level: LogLevel, label: &str, text: &str) {
+        if level < self.level {
+            return;
+        }
+        let line = format!("{} {label} {text}\n", clock::log_time(clock::wall_millis()));
+        if self.echo {
+            let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+        }
+        // A log that cannot be written must not stop the processes that are kept.
+        if let Some(file) = &mut self.file {
+            let _ = file.append(line.as_bytes());
+        }
+    }
+}
