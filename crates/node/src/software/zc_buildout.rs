@@ -11,7 +11,7 @@ use super::environment::Environment;
 use crate::cancel::Cancel;
 use crate::child::{self, ChildError, Spawn, shebang};
 use crate::config::NodeConfig;
-use crate::observer::{Event, Observer};
+use crate::observer::Observer;
 use crate::safe_fs::{Dir, Durable, Owner};
 use crate::time;
 use crate::user::User;
@@ -23,15 +23,13 @@ const UMASK: u32 = 0o027;
 /// `bin/buildout` heals.
 const SKIPPED: &str = "buildout-bootstrap-skipped";
 
-/// Most entries of a release's `bin` that are looked at for `bootstrap*`.
+/// What the name of a release's own bootstrap for partitions begins with.
 const BOOTSTRAP: &str = "bootstrap";
 
 /// The builder that runs zc.buildout from an environment of its own.
 pub struct ZcBuildout<'a> {
     config: &'a NodeConfig,
     environment: Environment<'a>,
-    observer: &'a dyn Observer,
-    networkcache: Vec<(String, String)>,
 }
 
 impl<'a> ZcBuildout<'a> {
@@ -40,8 +38,6 @@ impl<'a> ZcBuildout<'a> {
         ZcBuildout {
             config,
             environment: Environment::new(config, observer),
-            observer,
-            networkcache: Vec::new(),
         }
     }
 
@@ -59,14 +55,6 @@ impl<'a> ZcBuildout<'a> {
             ),
             joined("buildout:directory=", directory),
         ];
-        if !self.networkcache.is_empty() {
-            arguments.push("buildout:networkcache-section=networkcache".into());
-        }
-        arguments.extend(
-            self.networkcache
-                .iter()
-                .map(|(key, value)| format!("networkcache:{key}={value}").into()),
-        );
         if !self.config.force {
             arguments.push("-N".into());
         }
@@ -85,14 +73,10 @@ impl<'a> ZcBuildout<'a> {
         output: &mut dyn FnMut(&str),
     ) -> Result<(), BuildError> {
         let python = self.environment.python(cancel)?;
-        let mut command: Vec<OsString> = vec!["-S".into()];
-        match &self.config.buildout {
-            Some(script) => command.push(script.into()),
-            None => {
-                command.push("-c".into());
-                command.push(self.environment.bootstrap_code(&python).into());
-            }
-        }
+        let mut command: Vec<OsString> = match &self.config.buildout {
+            Some(script) => vec!["-S".into(), script.into()],
+            None => vec!["-c".into(), self.environment.bootstrap_code().into()],
+        };
         command.extend(arguments);
         command.push("bootstrap".into());
         let mut spawn = Spawn::new(python, directory, user).args(command);
@@ -246,11 +230,6 @@ impl ZcBuildout<'_> {
         if current.as_ref() != Some(&text) {
             root.write("buildout.cfg", text.as_bytes(), 0o644, owner, Durable::No)?;
         }
-        self.observer.event(&Event::Info(&format!(
-            "{}: profile is {}",
-            root.path().display(),
-            release
-        )));
         Ok(())
     }
 }
