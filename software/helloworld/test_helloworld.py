@@ -54,7 +54,7 @@ class Release(unittest.TestCase):
             if "default" in schema:
                 self.assertIsInstance(schema["default"], str, name)
                 self.assertGreaterEqual(len(schema["default"]), schema.get("minLength", 0), name)
-                self.assertRegex(schema["default"], schema.get("pattern", ""), name)
+                self.assertRegex(schema["default"], schema.get("pattern", "^"), name)
 
     def test_colour_cannot_leave_the_style_sheet(self):
         pattern = json.loads(read("instance-input-schema.json"))["properties"]["color"]["pattern"]
