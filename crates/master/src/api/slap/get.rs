@@ -1,0 +1,102 @@
+//! The calls that read.
+
+use axum::body::Bytes;
+use axum::response::Response;
+use slap::{NodeId, PartitionId, Value, marshal};
+
+use super::super::{App, Call, Problem, text};
+use super::documents;
+use crate::domain::{Place, Refusal};
+
+pub(super) fn answer(app: &App, name: &str, call: &Call) -> Result<Response, Problem> {
+    match name {
+        "getFullComputerInformation" | "getComputerInformation" => node(app, call),
+        "registerComputerPartition" => partition(app, call),
+        "getHateoasUrl" => Ok(text(format!("{}/hateoas/", call.base_url()))),
+        "getComputerPartitionStatus" => marshalled(&Value::text("Not implemented.")),
+        "getComputerPartitionCertificate" => marshalled(&Value::dict([
+            ("certificate", Value::text("")),
+            ("key", Value::text("")),
+        ])),
+        "getSoftwareReleaseListFromSoftwareProduct" => product(app, call),
+        "getRunId" => Ok(text(app.run_id.clone())),
+        _ => Err(Problem::no_such_page()),
+    }
+}
+
+pub(super) fn marshalled(value: &Value) -> Result<Response, Problem> {
+    Ok(text(marshal::encode(value)?))
+}
+
+/// Everything a node is told: the document it polls.
+fn node(app: &App, call: &Call) -> Result<Response, Problem> {
+    let arguments = call.arguments();
+    let name = arguments.need("computer_id")?;
+    let revision = app.store.node_revision(name);
+    if let Some(document) = app.documents.get(name, None, revision) {
+        return Ok(text(document));
+    }
+    let unknown = || {
+        Problem::from(Refusal::UnknownNode {
+            node: name.to_owned(),
+        })
+    };
+    let id = NodeId::new(name).map_err(|_| unknown())?;
+    let state = app.store.node(&id)?.ok_or_else(unknown)?;
+    let document = Bytes::from(marshal::encode(&documents::node(&state)?)?);
+    app.documents.put(name, None, revision, document.clone());
+    Ok(text(document))
+}
+
+fn partition(app: &App, call: &Call) -> Result<Response, Problem> {
+    let arguments = call.arguments();
+    let node = arguments.need("computer_reference")?;
+    let name = arguments.need("computer_partition_reference")?;
+    let revision = app.store.node_revision(node);
+    if let Some(document) = app.documents.get(node, Some(name), revision) {
+        return Ok(text(document));
+    }
+    let unknown = || {
+        Problem::from(Refusal::UnknownPartition {
+            node: node.to_owned(),
+            partition: name.to_owned(),
+        })
+    };
+    let place = Place {
+        node: NodeId::new(node).map_err(|_| unknown())?,
+        partition: PartitionId::new(name).map_err(|_| unknown())?,
+    };
+    let partition = app.store.partition(&place)?.ok_or_else(unknown)?;
+    let document = Bytes::from(marshal::encode(
+        &documents::partition(&partition)?.to_value(),
+    )?);
+    app.documents
+        .put(node, Some(name), revision, document.clone());
+    Ok(text(document))
+}
+
+/// The releases of a product, by its name or by one of its releases.
+fn product(app: &App, call: &Call) -> Result<Response, Problem> {
+    let arguments = call.arguments();
+    let wanted = |(name, release): &&(String, String)| match (
+        arguments.get("software_product_reference"),
+        arguments.get("software_release_url"),
+    ) {
+        (Some(product), None) => name == product,
+        (_, url) => Some(release.as_str()) == url,
+    };
+    if arguments.get("software_product_reference").is_some()
+        == arguments.get("software_release_url").is_some()
+    {
+        return Err(Problem::bad_request(
+            "Name either software_product_reference or software_release_url",
+        ));
+    }
+    marshalled(&Value::List(
+        app.products
+            .iter()
+            .filter(wanted)
+            .map(|(_, release)| Value::text(release))
+            .collect(),
+    ))
+}
