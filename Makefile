@@ -11,6 +11,7 @@ demo: setup
 	target/release/slapos standalone --demo $(DEMO)
 
 test: setup-test lint
+	python3 software/helloworld/test_helloworld.py
 	cargo test --workspace --no-fail-fast
 
 lint: setup-test
