@@ -60,7 +60,11 @@ fn check(what: &'static str, text: &str, limit: usize) -> Result<(), ReferenceEr
             limit,
         });
     }
-    match text.chars().find(|character| character.is_control()) {
+    // The last two are no control characters, yet XML cannot carry them either.
+    let bad = |character: &char| {
+        character.is_control() || matches!(character, '\u{fffe}' | '\u{ffff}')
+    };
+    match text.chars().find(bad) {
         Some(character) => Err(ReferenceError::BadCharacter {
             what,
             text: text.to_owned(),
@@ -212,7 +216,7 @@ mod tests {
     #[test]
     fn a_partition_is_a_directory_name() {
         assert!(PartitionId::new("slappart0").is_ok());
-        for bad in ["", ".", "..", "a/b", "a\0b", "a\nb"] {
+        for bad in ["", ".", "..", "a/b", "a\0b", "a\nb", "a\u{ffff}"] {
             assert!(PartitionId::new(bad).is_err(), "{bad:?}");
         }
     }
