@@ -124,7 +124,9 @@ impl<'a> Environment<'a> {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(file),
                 Err(Errno::WOULDBLOCK) if cancel.is_cancelled() => {
-                    return Err(BuildError::Cancelled("the set-up of the builder".to_owned()));
+                    return Err(BuildError::Cancelled(
+                        "the set-up of the builder".to_owned(),
+                    ));
                 }
                 Err(Errno::WOULDBLOCK) => {
                     if !told {
@@ -141,7 +143,9 @@ impl<'a> Environment<'a> {
     fn make(&self, directory: &Path, user: &User, cancel: &Cancel) -> Result<(), BuildError> {
         let (parent, name) = (directory.parent(), directory.file_name());
         let (Some(parent), Some(name)) = (parent, name) else {
-            return Err(BuildError::Unusable("the builder has no directory".to_owned()));
+            return Err(BuildError::Unusable(
+                "the builder has no directory".to_owned(),
+            ));
         };
         let parent = Dir::open_trusted(parent).map_err(BuildError::io("open", parent))?;
         parent
@@ -185,8 +189,14 @@ impl<'a> Environment<'a> {
         second.push(requirements.into());
         self.run(&python, second, user, cancel)?;
         self.run(&python, args(["-c", ALIAS], [] as [&Path; 0]), user, cancel)?;
-        root.write(STAMP, requirements_hash().as_bytes(), 0o644, owner, Durable::Yes)
-            .map_err(BuildError::io("write the stamp in", directory))?;
+        root.write(
+            STAMP,
+            requirements_hash().as_bytes(),
+            0o644,
+            owner,
+            Durable::Yes,
+        )
+        .map_err(BuildError::io("write the stamp in", directory))?;
         self.step("ready");
         Ok(())
     }
@@ -300,9 +310,9 @@ fn judge(ended: &Ended) -> Probe {
         ((Some(major), Some(minor)), Some(path)) if (major, minor) >= PYTHON_MIN => {
             Probe::Suitable(PathBuf::from(path))
         }
-        ((Some(major), Some(minor)), _) => {
-            Probe::Not(format!("it is version {major}.{minor}, at least 3.9 is needed"))
-        }
+        ((Some(major), Some(minor)), _) => Probe::Not(format!(
+            "it is version {major}.{minor}, at least 3.9 is needed"
+        )),
         _ => Probe::Not(format!("it answered {last:?}")),
     }
 }

@@ -103,9 +103,7 @@ pub fn run_with(
         let wanted = document
             .installations
             .iter()
-            .filter(|installation| {
-                installation.requested_state() == InstallationState::Available
-            })
+            .filter(|installation| installation.requested_state() == InstallationState::Available)
             .map(|installation| release_key(&installation.release));
         let used = document
             .partitions
@@ -212,8 +210,7 @@ impl Run<'_> {
             "software_min_free_space",
         )
         .map_err(BuildError::Unusable)?;
-        let user =
-            User::owner_of(root).map_err(|error| BuildError::Unusable(error.to_string()))?;
+        let user = User::owner_of(root).map_err(|error| BuildError::Unusable(error.to_string()))?;
         let owner = (!user.is_us()).then(|| user.ids());
         let parent = Dir::open_trusted(root).map_err(BuildError::io("open", root))?;
         parent
@@ -241,7 +238,8 @@ impl Run<'_> {
         let path = self.config.release_log(release);
         let name = format!("{}.log", release_key(release));
         let open = || {
-            let logs = Dir::open_trusted(&self.config.software_root)?.make_dir(".log", 0o755, None)?;
+            let logs =
+                Dir::open_trusted(&self.config.software_root)?.make_dir(".log", 0o755, None)?;
             if logs.stat(&name)?.is_some() {
                 logs.rename(&name, format!("{name}.1"))?;
             }

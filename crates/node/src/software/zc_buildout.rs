@@ -49,10 +49,7 @@ impl<'a> ZcBuildout<'a> {
             argument
         };
         let mut arguments = vec![
-            joined(
-                "buildout:extends-cache=",
-                &directory.join("extends-cache"),
-            ),
+            joined("buildout:extends-cache=", &directory.join("extends-cache")),
             joined("buildout:directory=", directory),
         ];
         if !self.config.force {
@@ -129,8 +126,7 @@ impl Builder for ZcBuildout<'_> {
         let user = User::owner_of(directory).map_err(owner_error)?;
         let owner: Owner = (!user.is_us()).then(|| user.ids());
         let root = Dir::open(directory).map_err(BuildError::io("open", directory))?;
-        refresh_netrc(&root, &user, owner)
-            .map_err(BuildError::io("write .netrc in", directory))?;
+        refresh_netrc(&root, &user, owner).map_err(BuildError::io("write .netrc in", directory))?;
         root.make_dir("extends-cache", 0o755, owner)
             .map_err(BuildError::io("create extends-cache in", directory))?;
         self.write_profile(&root, job.release, owner, &user, job.cancel)
@@ -163,8 +159,8 @@ impl Builder for ZcBuildout<'_> {
         output: &mut dyn FnMut(&str),
     ) -> Result<(), BuildError> {
         let directory = job.directory;
-        let user = User::owner_of(directory)
-            .map_err(|error| BuildError::Unusable(error.to_string()))?;
+        let user =
+            User::owner_of(directory).map_err(|error| BuildError::Unusable(error.to_string()))?;
         let own = directory.join("sbin/buildout");
         let script = match release_bootstrap(job.release_directory)? {
             Some(bootstrap) => {
@@ -327,12 +323,8 @@ fn refresh_netrc(root: &Dir, user: &User, owner: Owner) -> std::io::Result<()> {
 fn git_revision(release: &ReleaseUrl, user: &User, cancel: &Cancel) -> Option<String> {
     let path = Path::new(release.as_str());
     let directory = path.parent().filter(|_| path.is_file())?;
-    let mut spawn = Spawn::new("git", directory, user).args([
-        "describe",
-        "--all",
-        "--long",
-        "--dirty",
-    ]);
+    let mut spawn =
+        Spawn::new("git", directory, user).args(["describe", "--all", "--long", "--dirty"]);
     spawn.timeout = Some(std::time::Duration::from_secs(10));
     let ended = child::run(spawn, cancel, &mut |_| {}).ok()?;
     let line = ended.output.lines().next()?.trim().to_owned();

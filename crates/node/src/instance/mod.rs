@@ -1,0 +1,317 @@
+//! `node instance`: every partition is made what its instance shall be (N 3.2).
+//!
+//! The Master's document is compared with what is on disk (`plan`, without I/O), then what differs
+//! is processed, several partitions side by side. Whatever goes wrong with the connection leads to
+//! offline mode: everything the supervisor knows is started, nothing is stopped.
+
+mod buildout_cfg;
+mod log;
+pub(crate) mod plan;
+mod process;
+
+use std::sync::Mutex;
+
+use slap::document::{NodeDocument, PartitionDocument};
+use slap_client::Client;
+
+use crate::cancel::Cancel;
+use crate::config::NodeConfig;
+use crate::lock::Lock;
+use crate::observer::{Event, Observer};
+use crate::outcome::{Error, Outcome};
+use crate::parallel;
+use crate::partition::{self, Partition};
+use crate::safe_fs::Dir;
+use crate::services::Services;
+use crate::software::{Builder, ZcBuildout};
+
+use plan::{Step, Wish};
+use process::{Means, ProcessError};
+
+/// What `node instance` is asked on its command line.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Only these partitions; empty: all.
+    pub only: Vec<String>,
+    /// Stop what shall be started, without telling the Master otherwise.
+    pub force_stop: bool,
+    /// Raised to interrupt the run.
+    pub cancel: Cancel,
+}
+
+/// Processes the node's partitions with the real buildout.
+///
+/// # Errors
+/// When the run could not be made at all; failures of single partitions are an [`Outcome`].
+pub fn run(
+    config: &NodeConfig,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Outcome, Error> {
+    let builder = ZcBuildout::new(config, observer);
+    run_with(config, options, observer, &builder)
+}
+
+/// Processes the node's partitions with this builder.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(
+    config: &NodeConfig,
+    options: &Options,
+    observer: &dyn Observer,
+    builder: &dyn Builder,
+) -> Result<Outcome, Error> {
+    config.check_root()?;
+    if !config.now && parallel::random_delay(config.maximal_delay, &options.cancel) {
+        return Err(Error::Cancelled);
+    }
+    let _lock = Lock::take(&config.pidfile_instance)?;
+    config.warn_unsupported(observer);
+    config.prepare_structure()?;
+    let services = Services::connect(config)?;
+    let client = config.master.client()?;
+    let document = match client.node(&config.node) {
+        Ok(document) => document,
+        // Whatever a Master answers that is not about this node, what is deployed runs on (P7).
+        Err(error) if !error.is_not_found() && !error.is_not_ready() => {
+            return Ok(offline(config, &services, observer, &error.to_string()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let selected = plan::select(&document, &options.only).map_err(Error::UnknownPartitions)?;
+    let means = Means {
+        config,
+        client: &client,
+        builder,
+        services: &services,
+        observer,
+        cancel: &options.cancel,
+    };
+    let run = Run {
+        means: &means,
+        wish: Wish {
+            force: config.force,
+            force_stop: options.force_stop,
+            maximum_periodicity: config.maximum_periodicity,
+        },
+        stopped: Mutex::new(None),
+    };
+    let results = parallel::map(&selected, config.workers, |document| {
+        run.partition(document)
+    });
+    run.conclude(&selected, results)
+}
+
+/// Why no further partition is begun.
+enum Stop {
+    Offline(String),
+    Cancelled,
+}
+
+struct Run<'a> {
+    means: &'a Means<'a>,
+    wish: Wish,
+    stopped: Mutex<Option<Stop>>,
+}
+
+impl Run<'_> {
+    /// Does what is to be done for one partition; an error has been reported already.
+    fn partition(&self, document: &PartitionDocument) -> Result<(), ProcessError> {
+        if self.is_stopped() {
+            return Ok(());
+        }
+        let result = self.act(document);
+        if let Err(error) = &result {
+            self.report(document, error);
+        }
+        result
+    }
+
+    fn act(&self, document: &PartitionDocument) -> Result<(), ProcessError> {
+        let means = self.means;
+        let id = &document.partition;
+        let observed = partition::observe(means.config, document);
+        match plan::step(document, &observed, &self.wish, process::now()) {
+            Step::Free => {
+                if let Some(warning) = partition::tidy_free(means.config, id)? {
+                    means.observer.event(&Event::Warning(&warning));
+                }
+                Ok(())
+            }
+            Step::Missing => {
+                self.report_missing(document);
+                Ok(())
+            }
+            Step::Current { check } => {
+                means
+                    .observer
+                    .event(&Event::PartitionUpToDate { partition: id });
+                if check {
+                    let partition = Partition::open(means.config, document)?;
+                    process::check(means, &partition)?;
+                }
+                Ok(())
+            }
+            Step::Process { goal, mark } => {
+                let Some(_lock) = partition::lock(means.config, id)? else {
+                    means.observer.event(&Event::Info(&format!(
+                        "{id}: another command works on it, it is processed next time"
+                    )));
+                    return Ok(());
+                };
+                let partition = Partition::open(means.config, document)?;
+                process::process(means, &partition, goal, mark.as_deref())
+            }
+            Step::Refuse(reason) => Err(ProcessError::Failed {
+                text: reason.to_owned(),
+                shown: reason.to_owned(),
+            }),
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        if self.means.cancel.is_cancelled() {
+            self.stop(Stop::Cancelled);
+        }
+        self.stopped.lock().is_ok_and(|stopped| stopped.is_some())
+    }
+
+    fn stop(&self, why: Stop) {
+        if let Ok(mut stopped) = self.stopped.lock()
+            && stopped.is_none()
+        {
+            *stopped = Some(why);
+        }
+    }
+
+    fn report(&self, document: &PartitionDocument, error: &ProcessError) {
+        match error {
+            ProcessError::Unreachable(reason) => {
+                self.stop(Stop::Offline(reason.clone()));
+                return;
+            }
+            ProcessError::Cancelled(_) => self.stop(Stop::Cancelled),
+            ProcessError::Promise(_) | ProcessError::Failed { .. } => {}
+        }
+        self.tell(document, error.text());
+    }
+
+    fn report_missing(&self, document: &PartitionDocument) {
+        let path = self.means.config.partition_directory(&document.partition);
+        let text = format!(
+            "Partition directory {} does not exist; run `slapos node format` to create it",
+            path.display()
+        );
+        self.means.observer.event(&Event::Failure(&text));
+        self.tell(document, &text);
+    }
+
+    fn tell(&self, document: &PartitionDocument, text: &str) {
+        let (client, node) = (self.means.client, &self.means.config.node);
+        if let Err(error) = client.instance_error(node, &document.partition, text, None) {
+            self.means.observer.event(&Event::Warning(&format!(
+                "cannot tell the Master that {} failed: {error}",
+                document.partition
+            )));
+        }
+    }
+
+    fn conclude(
+        self,
+        selected: &[&PartitionDocument],
+        results: Vec<Result<(), ProcessError>>,
+    ) -> Result<Outcome, Error> {
+        let means = self.means;
+        let stopped = self
+            .stopped
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        match stopped {
+            Some(Stop::Cancelled) => return Err(Error::Cancelled),
+            Some(Stop::Offline(reason)) => {
+                return Ok(offline(
+                    means.config,
+                    means.services,
+                    means.observer,
+                    &reason,
+                ));
+            }
+            None => {}
+        }
+        let (mut failed, mut promises) = (Vec::new(), Vec::new());
+        for (document, result) in selected.iter().zip(results) {
+            let Err(error) = result else { continue };
+            let kind = document
+                .parameter("slap_software_type")
+                .unwrap_or_else(|| "(not ready)".to_owned());
+            let line = format!("  {}[{kind}]: {}", document.partition, error.shown());
+            match error {
+                ProcessError::Promise(_) => promises.push(line),
+                _ => failed.push(line),
+            }
+        }
+        let outcome = match (failed.is_empty(), promises.is_empty()) {
+            (false, _) => Outcome::Failure,
+            (true, false) => Outcome::PromiseFailure,
+            (true, true) => Outcome::Success,
+        };
+        let mut summary = vec!["=".repeat(80)];
+        if !failed.is_empty() {
+            summary.push("Error while processing the following partitions:".to_owned());
+            summary.append(&mut failed);
+        }
+        if !promises.is_empty() {
+            summary.push("Error with promises for the following partitions:".to_owned());
+            summary.append(&mut promises);
+        }
+        means.observer.event(&Event::Summary(&summary));
+        Ok(outcome)
+    }
+}
+
+/// Without a Master: what shall not run is stopped as old nodes noted it, everything else started.
+fn offline(
+    config: &NodeConfig,
+    services: &Services<'_>,
+    observer: &dyn Observer,
+    reason: &str,
+) -> Outcome {
+    observer.event(&Event::Offline { reason });
+    let result = stop_noted(config, services).and_then(|()| services.start_all());
+    match result {
+        Ok(()) => Outcome::Offline,
+        Err(error) => {
+            observer.event(&Event::Failure(&error.to_string()));
+            Outcome::Failure
+        }
+    }
+}
+
+/// Honours `.requested_state`, which old nodes wrote.
+fn stop_noted(config: &NodeConfig, services: &Services<'_>) -> Result<(), Error> {
+    const NOTE: &str = ".requested_state";
+    let root = &config.instance_root;
+    let entries = std::fs::read_dir(root).map_err(Error::io("list", root))?;
+    for entry in entries.flatten() {
+        let Ok(dir) = Dir::open(&entry.path()) else {
+            continue;
+        };
+        let Ok(Some(state)) = dir.read_text(NOTE) else {
+            continue;
+        };
+        let name = entry.file_name();
+        if state.trim() == "stopped"
+            && let Some(id) = name.to_str().and_then(|name| name.parse().ok())
+        {
+            services.stop(&id)?;
+        }
+        let _ = dir.remove(NOTE);
+    }
+    Ok(())
+}
+
+/// The node's document, for commands that cannot work without it.
+pub(crate) fn fetch(config: &NodeConfig, client: &Client) -> Result<NodeDocument, Error> {
+    Ok(client.node(&config.node)?)
+}

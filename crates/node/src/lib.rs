@@ -1,0 +1,39 @@
+//! The SlapOS Node: formats a machine, builds software releases, runs instances.
+//!
+//! Each command is one function that takes a checked configuration, its options and an
+//! [`Observer`], and ends with an [`Outcome`] or an [`Error`], both with upstream's exit codes:
+//!
+//! - [`format::run`] prepares partitions and tells the Master about them;
+//! - [`software::run`] builds and removes releases, through the small [`software::Builder`];
+//! - [`instance::run`] makes every partition what its instance shall be;
+//! - [`promise::run`] checks whether instances work;
+//! - [`report::run`] reports usage and removes instances that were given up.
+//!
+//! The Master's wish comes in as a document, what differs from the disk is decided without I/O
+//! (`instance::plan`), then done. Absence of information never stops or destroys anything. Files in
+//! partitions are handled as what they are, files of strangers (`safe_fs`). The crate never prints.
+
+mod cancel;
+mod child;
+pub mod config;
+pub mod format;
+pub mod instance;
+pub mod layout;
+mod lock;
+mod observer;
+mod outcome;
+mod parallel;
+mod partition;
+pub mod promise;
+mod pyjson;
+pub mod report;
+mod safe_fs;
+mod services;
+pub mod software;
+mod time;
+mod user;
+
+pub use cancel::Cancel;
+pub use config::{NodeConfig, Overrides};
+pub use observer::{Event, LogObserver, Observer};
+pub use outcome::{Error, Outcome};

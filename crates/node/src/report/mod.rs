@@ -1,0 +1,422 @@
+//! `node report`: usage is collected and reported, instances the Master gave up are removed
+//! (N 3.4).
+//!
+//! An instance is removed on the Master's explicit word for this very partition only: `destroyed`,
+//! with a release. Its removal is reported when its files are really gone.
+
+mod destroy;
+mod usage;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use slap::document::PartitionDocument;
+use slap::{InstanceState, PartitionId};
+use slap_client::Client;
+
+use crate::cancel::Cancel;
+use crate::child::{self, Spawn};
+use crate::config::NodeConfig;
+use crate::instance::fetch;
+use crate::lock::Lock;
+use crate::observer::{Event, Observer};
+use crate::outcome::{Error, Outcome};
+use crate::parallel;
+use crate::partition::{self, Partition};
+use crate::safe_fs::Dir;
+use crate::services::Services;
+
+use usage::Movement;
+
+/// Limit for one usage script.
+const SCRIPT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Names processes whose end must be awaited before the partition is removed.
+const WAIT_LIST: &str = ".slapos-report-wait-service-list";
+
+/// What `node report` is asked on its command line.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Raised to interrupt the run.
+    pub cancel: Cancel,
+}
+
+/// Reports usage and removes instances.
+///
+/// # Errors
+/// When the run could not be made at all; failures of single partitions are an [`Outcome`].
+pub fn run(
+    config: &NodeConfig,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Outcome, Error> {
+    config.check_root()?;
+    if !config.now && parallel::random_delay(config.maximal_delay, &options.cancel) {
+        return Err(Error::Cancelled);
+    }
+    let _lock = Lock::take(&config.pidfile_report)?;
+    config.prepare_structure()?;
+    let services = Services::connect(config)?;
+    let client = config.master.client()?;
+    let document = fetch(config, &client)?;
+    for free in document.partitions.iter().filter(|p| p.is_free()) {
+        if let Some(warning) = partition::tidy_free(config, &free.partition)? {
+            observer.event(&Event::Warning(&warning));
+        }
+    }
+    let busy: Vec<&PartitionDocument> = document
+        .partitions
+        .iter()
+        .filter(|partition| !partition.is_free())
+        .collect();
+    let run = Run {
+        config,
+        observer,
+        client: &client,
+        services: &services,
+        cancel: &options.cancel,
+    };
+    let mut good = true;
+    for result in parallel::map(&busy, config.workers, |document| {
+        run.usage_scripts(document)
+    }) {
+        good &= result;
+    }
+    good &= run.send_own_journals();
+    let unsent = run.send_consumption(&busy);
+    good &= unsent.is_empty();
+    let doomed: Vec<&PartitionDocument> = busy
+        .into_iter()
+        .filter(|partition| partition.state == Some(InstanceState::Destroyed))
+        .filter(|partition| !unsent.contains(&partition.partition))
+        .collect();
+    let removals = parallel::map(&doomed, config.workers, |document| run.remove(document));
+    if options.cancel.is_cancelled() {
+        return Err(Error::Cancelled);
+    }
+    let mut waiting = Vec::new();
+    for (document, removal) in doomed.iter().zip(removals) {
+        match removal {
+            Removal::Done | Removal::Postponed => {}
+            Removal::NotFreed(reply) => waiting.push((document.partition.clone(), reply)),
+            Removal::Failed => good = false,
+        }
+    }
+    run.report_again(waiting);
+    Ok(if good {
+        Outcome::Success
+    } else {
+        Outcome::Failure
+    })
+}
+
+/// What became of an instance to remove.
+enum Removal {
+    Done,
+    /// It must be kept for now.
+    Postponed,
+    /// Its files are gone, but the Master waits for something else; its words.
+    NotFreed(String),
+    Failed,
+}
+
+struct Run<'a> {
+    config: &'a NodeConfig,
+    observer: &'a dyn Observer,
+    client: &'a Client,
+    services: &'a Services<'a>,
+    cancel: &'a Cancel,
+}
+
+impl Run<'_> {
+    /// Runs the instance's usage scripts; tells whether all succeeded.
+    fn usage_scripts(&self, document: &PartitionDocument) -> bool {
+        let Ok(partition) = Partition::open(self.config, document) else {
+            return true;
+        };
+        let scripts = partition
+            .dir
+            .dir("etc")
+            .ok()
+            .flatten()
+            .and_then(|etc| etc.dir("report").ok().flatten());
+        let Some(scripts) = scripts else { return true };
+        let mut failed = Vec::new();
+        for name in scripts.names().unwrap_or_default() {
+            let shown = name.to_string_lossy().into_owned();
+            let random = format!(
+                "slapreport.{:08x}",
+                std::process::id() ^ (crate::time::unix(SystemTime::now()).fract() * 1e9) as u32
+            );
+            let target = partition.path.join("var/xml_report").join(random);
+            let spawn = Spawn::new(scripts.path().join(&name), scripts.path(), &partition.user)
+                .args([target]);
+            let spawn = Spawn {
+                timeout: Some(SCRIPT_TIMEOUT),
+                ..spawn
+            };
+            match child::run(spawn, self.cancel, &mut |_| {}) {
+                Ok(ended) if ended.status.success() => {}
+                Ok(_) => failed.push(format!("Script '{shown}' failed.")),
+                Err(error) => failed.push(format!("Script '{shown}' failed: {error}.")),
+            }
+        }
+        if failed.is_empty() {
+            return true;
+        }
+        self.fail(&document.partition, &failed.join("\n"));
+        false
+    }
+
+    /// Sends the journals the node wrote about itself (`node collect`).
+    fn send_own_journals(&self) -> bool {
+        let directory = self
+            .config
+            .instance_root
+            .join("var/xml_report")
+            .join(self.config.node.as_str());
+        let mut good = true;
+        for path in files(&directory) {
+            let Ok(bytes) = fs::read(&path) else { continue };
+            if let Err(reason) = usage::check_journal(&bytes) {
+                self.warn(&format!("{} is no journal: {reason}", path.display()));
+                continue;
+            }
+            let text = String::from_utf8_lossy(&bytes);
+            match self.client.report_usage(&self.config.node, &text) {
+                Ok(()) => drop(fs::remove_file(&path)),
+                Err(error) => {
+                    self.warn(&format!("cannot send {}: {error}", path.display()));
+                    good = false;
+                }
+            }
+        }
+        good
+    }
+
+    /// Sends what the instances consumed; gives those whose usage could not be sent. Files are
+    /// removed once the Master has them.
+    fn send_consumption(&self, busy: &[&PartitionDocument]) -> BTreeSet<PartitionId> {
+        let mut movements: Vec<(String, Movement)> = Vec::new();
+        let mut sent = Vec::new();
+        for document in busy {
+            let id = &document.partition;
+            let inside = self.config.partition_directory(id).join("var/xml_report");
+            let outside = self
+                .config
+                .instance_root
+                .join("var/xml_report")
+                .join(id.as_str());
+            for directory in [inside, outside] {
+                let Some(dir) = open_without_links(&self.config.instance_root, &directory) else {
+                    continue;
+                };
+                for name in dir.names().unwrap_or_default() {
+                    let Ok(Some(bytes)) = dir.read(&name) else {
+                        continue;
+                    };
+                    match usage::read_consumption(&bytes) {
+                        Ok(found) => {
+                            movements.extend(
+                                found.into_iter().map(|movement| (id.to_string(), movement)),
+                            );
+                            sent.push((id.clone(), directory.clone(), name));
+                        }
+                        Err(reason) => self.warn(&format!(
+                            "{} is no consumption report: {reason}",
+                            directory.join(&name).display()
+                        )),
+                    }
+                }
+            }
+        }
+        if movements.is_empty() {
+            return BTreeSet::new();
+        }
+        let journal = usage::journal(self.config.node.as_str(), &movements, SystemTime::now());
+        if let Err(error) = self.client.report_usage(&self.config.node, &journal) {
+            let unsent: BTreeSet<PartitionId> = sent.into_iter().map(|(id, _, _)| id).collect();
+            for id in &unsent {
+                self.fail(id, &format!("cannot report the usage: {error}"));
+            }
+            return unsent;
+        }
+        for (_, directory, name) in sent {
+            if let Some(dir) = open_without_links(&self.config.instance_root, &directory) {
+                let _ = dir.remove(name);
+            }
+        }
+        BTreeSet::new()
+    }
+
+    /// Removes one instance.
+    fn remove(&self, document: &PartitionDocument) -> Removal {
+        let id = &document.partition;
+        if self.cancel.is_cancelled() {
+            return Removal::Postponed;
+        }
+        let lock = match partition::lock(self.config, id) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => {
+                self.info(&format!(
+                    "{id}: is being processed now, will be destroyed later"
+                ));
+                return Removal::Postponed;
+            }
+            Err(error) => {
+                self.fail(id, &error.to_string());
+                return Removal::Failed;
+            }
+        };
+        let result = self.try_remove(document);
+        drop(lock);
+        result.unwrap_or_else(|text| {
+            self.fail(id, &text);
+            Removal::Failed
+        })
+    }
+
+    fn try_remove(&self, document: &PartitionDocument) -> Result<Removal, String> {
+        let id = &document.partition;
+        let node = &self.config.node;
+        self.services.stop(id).map_err(|error| error.to_string())?;
+        if !self.config.partition_directory(id).exists() {
+            return self.report_destroyed(id);
+        }
+        let partition =
+            Partition::open(self.config, document).map_err(|error| error.to_string())?;
+        partition
+            .update_certificate(self.client)
+            .map_err(|error| error.to_string())?;
+        if let Err(error) = self.client.instance_stopped(node, id) {
+            self.warn(&format!(
+                "{id}: cannot tell the Master that it is stopped: {error}"
+            ));
+        }
+        let wait = partition
+            .dir
+            .read_text(WAIT_LIST)
+            .unwrap_or_default()
+            .unwrap_or_default();
+        let names: Vec<&str> = slap::config::lines(&wait).collect();
+        if self
+            .services
+            .any_running(&names)
+            .map_err(|error| error.to_string())?
+        {
+            self.info(&format!(
+                "{id}: waits for its last services, will be destroyed later"
+            ));
+            return Ok(Removal::Postponed);
+        }
+        let retained = destroy::retained_until(&partition, SystemTime::now())
+            .map_err(|error| error.to_string())?;
+        if let Some(until) = retained {
+            self.info(&format!(
+                "{id}: is kept until {}, as it was requested with a retention delay",
+                crate::time::local(until)
+            ));
+            return Ok(Removal::Postponed);
+        }
+        destroy::run_script(&partition, self.cancel, &mut |line| {
+            self.observer.event(&Event::PartitionOutput {
+                partition: id,
+                line,
+            });
+        })?;
+        destroy::remove_files(&partition).map_err(|error| error.to_string())?;
+        self.report_destroyed(id)
+    }
+
+    /// Tells the Master that nothing is left. Failures are not ours: the next run tells it again.
+    fn report_destroyed(&self, id: &PartitionId) -> Result<Removal, String> {
+        match self.client.instance_destroyed(&self.config.node, id) {
+            Ok(reply) if is_refusal(&reply) => Ok(Removal::NotFreed(reply)),
+            Ok(_) => {
+                self.observer
+                    .event(&Event::PartitionDestroyed { partition: id });
+                Ok(Removal::Done)
+            }
+            Err(error) if error.is_not_found() || error.is_master_unreachable() => {
+                self.warn(&format!(
+                    "{id}: cannot tell the Master that it is destroyed: {error}"
+                ));
+                Ok(Removal::Done)
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// A partition may only be freed after others are: tell again while that helps.
+    fn report_again(&self, mut waiting: Vec<(PartitionId, String)>) {
+        loop {
+            let before = waiting.len();
+            waiting.retain_mut(|(id, reply)| match self.report_destroyed(id) {
+                Ok(Removal::NotFreed(again)) => {
+                    *reply = again;
+                    true
+                }
+                _ => false,
+            });
+            if waiting.is_empty() {
+                return;
+            }
+            if waiting.len() == before {
+                break;
+            }
+        }
+        for (id, reply) in waiting {
+            self.info(&format!(
+                "{id}: {}; the next report tries again",
+                reply.trim()
+            ));
+        }
+    }
+
+    fn fail(&self, id: &PartitionId, text: &str) {
+        self.observer
+            .event(&Event::Failure(&format!("{id}: {text}")));
+        if let Err(error) = self
+            .client
+            .instance_error(&self.config.node, id, text, None)
+        {
+            self.warn(&format!("cannot tell the Master that {id} failed: {error}"));
+        }
+    }
+
+    fn warn(&self, text: &str) {
+        self.observer.event(&Event::Warning(text));
+    }
+
+    fn info(&self, text: &str) {
+        self.observer.event(&Event::Info(text));
+    }
+}
+
+/// Whether the Master's answer means that the partition is not free yet (P 1.7).
+fn is_refusal(reply: &str) -> bool {
+    reply.trim_start().starts_with("Not destroying yet")
+}
+
+fn files(directory: &std::path::Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file())
+        .collect();
+    found.sort();
+    found
+}
+
+/// Opens a directory below a root one component at a time, following no link.
+fn open_without_links(root: &std::path::Path, path: &std::path::Path) -> Option<Dir> {
+    let mut dir = Dir::open_trusted(root).ok()?;
+    for component in path.strip_prefix(root).ok()?.components() {
+        dir = dir.dir(component.as_os_str()).ok()??;
+    }
+    Some(dir)
+}

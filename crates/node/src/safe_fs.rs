@@ -1,0 +1,569 @@
+//! Files in directories that belong to somebody else.
+//!
+//! A partition's user owns their directory and may plant links in it. Whatever the node reads,
+//! writes or removes there goes through a [`Dir`]: names are resolved one at a time from an open
+//! directory and a symbolic link is never followed (N 8, weakness 2).
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use rustix::fs::{
+    self, AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, renameat_with,
+};
+use rustix::io::Errno;
+
+/// Most bytes read from a file of a partition, unless said otherwise.
+pub(crate) const READ_BYTES_MAX: u64 = 16 << 20;
+
+/// Directories deeper than this are hoisted before they are removed, so that a deep tree cannot
+/// exhaust open files or stack.
+const REMOVE_DEPTH_MAX: usize = 64;
+
+/// Whom a new file shall belong to; `None` leaves it to the caller's identity.
+pub(crate) type Owner = Option<(Uid, Gid)>;
+
+/// An open directory.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    File,
+    Directory,
+    Link,
+    Other,
+}
+
+impl From<&Stat> for Kind {
+    fn from(stat: &Stat) -> Self {
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink => Kind::Link,
+            _ => Kind::Other,
+        }
+    }
+}
+
+fn absent_is_none<T>(result: Result<T, Errno>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Dir {
+    /// Opens a directory; its last component must not be a link, the ones before it are trusted.
+    pub(crate) fn open(path: &Path) -> io::Result<Dir> {
+        let fd = fs::open(path, DIRECTORY, Mode::empty())?;
+        Ok(Dir {
+            fd,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Like [`Dir::open`], `None` when nothing is there.
+    pub(crate) fn open_if_present(path: &Path) -> io::Result<Option<Dir>> {
+        match Dir::open(path) {
+            Ok(dir) => Ok(Some(dir)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where it was when it was opened.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens a directory in it; `None` when there is none of that name.
+    pub(crate) fn dir(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Dir>> {
+        let name = name.as_ref();
+        let fd = absent_is_none(fs::openat(&self.fd, name, DIRECTORY, Mode::empty()))?;
+        Ok(fd.map(|fd| Dir {
+            fd,
+            path: self.path.join(name),
+        }))
+    }
+
+    /// Opens a directory in it, made with exactly this mode and owner where it is missing.
+    pub(crate) fn make_dir(
+        &self,
+        name: impl AsRef<OsStr>,
+        mode: u32,
+        owner: Owner,
+    ) -> io::Result<Dir> {
+        let name = name.as_ref();
+        let created = match fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let dir = self
+            .dir(name)?
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        if created {
+            fs::fchmod(&dir.fd, Mode::from_raw_mode(mode))?;
+        }
+        if let Some((uid, gid)) = owner {
+            let stat = fs::fstat(&dir.fd)?;
+            if stat.st_uid != uid.as_raw() || stat.st_gid != gid.as_raw() {
+                fs::fchown(&dir.fd, Some(uid), Some(gid))?;
+            }
+        }
+        Ok(dir)
+    }
+
+    /// What is under a name, links not followed; `None` when nothing is.
+    pub(crate) fn stat(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Stat>> {
+        absent_is_none(fs::statat(
+            &self.fd,
+            name.as_ref(),
+            AtFlags::SYMLINK_NOFOLLOW,
+        ))
+    }
+
+    /// What kind of thing is under a name; `None` when nothing is.
+    pub(crate) fn kind(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Kind>> {
+        Ok(self.stat(name)?.as_ref().map(Kind::from))
+    }
+
+    /// Permission bits of the directory itself.
+    pub(crate) fn mode(&self) -> io::Result<u32> {
+        Ok(fs::fstat(&self.fd)?.st_mode & 0o7777)
+    }
+
+    /// The names in it, sorted.
+    pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        // `Dir::read_from` opens the directory anew, so the position is not shared.
+        for entry in fs::Dir::read_from(self.fd.as_fd())? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(OsString::from_vec(name.to_vec()));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// A regular file's bytes and the time it was last written; `None` when nothing is there.
+    ///
+    /// Links, pipes and devices are errors, as are files above the limit.
+    pub(crate) fn read_with_time(
+        &self,
+        name: impl AsRef<OsStr>,
+        limit: u64,
+    ) -> io::Result<Option<(Vec<u8>, SystemTime)>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = absent_is_none(fs::openat(&self.fd, name.as_ref(), flags, Mode::empty()))?;
+        let Some(fd) = fd else { return Ok(None) };
+        let file = std::fs::File::from(fd);
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        if metadata.len() > limit {
+            return Err(io::Error::other(format!("more than {limit} bytes")));
+        }
+        let mut bytes = Vec::with_capacity(metadata.len() as usize);
+        file.take(limit).read_to_end(&mut bytes)?;
+        Ok(Some((bytes, metadata.modified()?)))
+    }
+
+    /// A regular file's bytes; `None` when nothing is there.
+    pub(crate) fn read(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Vec<u8>>> {
+        let read = self.read_with_time(name, READ_BYTES_MAX)?;
+        Ok(read.map(|(bytes, _)| bytes))
+    }
+
+    /// A regular file's text, trimmed by nothing; `None` when nothing is there.
+    pub(crate) fn read_text(&self, name: impl AsRef<OsStr>) -> io::Result<Option<String>> {
+        let bytes = self.read(name)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Puts a file under a name in one step: a reader sees the old bytes or the new ones, and a
+    /// link of that name is replaced, not followed. `durable` survives a power cut.
+    pub(crate) fn write(
+        &self,
+        name: impl AsRef<OsStr>,
+        bytes: &[u8],
+        mode: u32,
+        owner: Owner,
+        durable: Durable,
+    ) -> io::Result<()> {
+        let name = name.as_ref();
+        let temporary = temporary_name(name);
+        let result = self.write_temporary(&temporary, bytes, mode, owner, durable);
+        let result = result.and_then(|()| {
+            renameat_with(&self.fd, &temporary, &self.fd, name, RenameFlags::empty())
+                .map_err(io::Error::from)
+        });
+        if result.is_err() {
+            let _ = fs::unlinkat(&self.fd, &temporary, AtFlags::empty());
+        } else if durable == Durable::Yes {
+            fs::fsync(&self.fd)?;
+        }
+        result
+    }
+
+    fn write_temporary(
+        &self,
+        name: &OsStr,
+        bytes: &[u8],
+        mode: u32,
+        owner: Owner,
+        durable: Durable,
+    ) -> io::Result<()> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o600))?;
+        let mut file = std::fs::File::from(fd);
+        file.write_all(bytes)?;
+        if let Some((uid, gid)) = owner {
+            fs::fchown(&file, Some(uid), Some(gid))?;
+        }
+        fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+        if durable == Durable::Yes {
+            file.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Like [`Dir::write`], but touches nothing when these very bytes are there already.
+    /// Tells whether it wrote.
+    pub(crate) fn write_if_different(
+        &self,
+        name: impl AsRef<OsStr>,
+        bytes: &[u8],
+        mode: u32,
+        owner: Owner,
+        durable: Durable,
+    ) -> io::Result<bool> {
+        let name = name.as_ref();
+        let same_mode = self
+            .stat(name)?
+            .is_some_and(|stat| Kind::from(&stat) == Kind::File && stat.st_mode & 0o7777 == mode);
+        if same_mode && self.read(name)?.as_deref() == Some(bytes) {
+            return Ok(false);
+        }
+        self.write(name, bytes, mode, owner, durable)?;
+        Ok(true)
+    }
+
+    /// Opens a regular file to append to, made with this mode and owner where it is missing.
+    pub(crate) fn append(
+        &self,
+        name: impl AsRef<OsStr>,
+        mode: u32,
+        owner: Owner,
+    ) -> io::Result<std::fs::File> {
+        let flags = OFlags::WRONLY
+            | OFlags::CREATE
+            | OFlags::APPEND
+            | OFlags::NOFOLLOW
+            | OFlags::NONBLOCK
+            | OFlags::CLOEXEC;
+        let fd = fs::openat(&self.fd, name.as_ref(), flags, Mode::from_raw_mode(mode))?;
+        let file = std::fs::File::from(fd);
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        if let Some((uid, gid)) = owner
+            && metadata.len() == 0
+        {
+            fs::fchown(&file, Some(uid), Some(gid))?;
+        }
+        Ok(file)
+    }
+
+    /// Renames inside the directory.
+    pub(crate) fn rename(&self, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) -> io::Result<()> {
+        fs::renameat(&self.fd, from.as_ref(), &self.fd, to.as_ref())?;
+        Ok(())
+    }
+
+    /// Removes a file or link; nothing happens when it is not there.
+    pub(crate) fn remove(&self, name: impl AsRef<OsStr>) -> io::Result<bool> {
+        let removed = fs::unlinkat(&self.fd, name.as_ref(), AtFlags::empty());
+        Ok(absent_is_none(removed)?.is_some())
+    }
+
+    /// Makes `name` a symbolic link to `target`, in one step. Whatever else than a link is under
+    /// that name is left alone, and the answer is `false`.
+    pub(crate) fn link(&self, name: &str, target: &Path, owner: Owner) -> io::Result<bool> {
+        match self.kind(name)? {
+            Some(Kind::Link) => {
+                let current = fs::readlinkat(&self.fd, name, Vec::new())?;
+                if current.as_bytes() == target.as_os_str().as_bytes() {
+                    return Ok(true);
+                }
+            }
+            Some(_) => return Ok(false),
+            None => {}
+        }
+        let temporary = temporary_name(OsStr::new(name));
+        fs::symlinkat(target, &self.fd, &temporary)?;
+        if let Some((uid, gid)) = owner {
+            fs::chownat(
+                &self.fd,
+                &temporary,
+                Some(uid),
+                Some(gid),
+                AtFlags::SYMLINK_NOFOLLOW,
+            )?;
+        }
+        fs::renameat(&self.fd, &temporary, &self.fd, name)?;
+        Ok(true)
+    }
+
+    /// Removes whatever is under a name, a whole tree included, without ever following a link.
+    pub(crate) fn remove_tree(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        let name = name.as_ref();
+        match self.kind(name)? {
+            None => Ok(()),
+            Some(Kind::Directory) => self.remove_directory(name, self, 0),
+            Some(_) => self.remove(name).map(drop),
+        }
+    }
+
+    /// Removes everything in the directory, but not the directory itself.
+    pub(crate) fn remove_contents(&self) -> io::Result<()> {
+        // Trees too deep for one go are hoisted to here meanwhile: look again until it is empty.
+        loop {
+            let names = self.names()?;
+            if names.is_empty() {
+                return Ok(());
+            }
+            for name in names {
+                self.remove_tree(&name)?;
+            }
+        }
+    }
+
+    fn remove_directory(&self, name: &OsStr, top: &Dir, depth: usize) -> io::Result<()> {
+        if depth >= REMOVE_DEPTH_MAX {
+            let hoisted = temporary_name(OsStr::new("deep"));
+            fs::renameat(&self.fd, name, &top.fd, &hoisted)?;
+            return top.remove_directory(&hoisted, top, 0);
+        }
+        let dir = match self.dir(name) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                self.unlock(name)?;
+                self.dir(name)?
+            }
+            other => other?,
+        };
+        let Some(dir) = dir else { return Ok(()) };
+        let mode = dir.mode()?;
+        if mode & 0o700 != 0o700 {
+            fs::fchmod(&dir.fd, Mode::from_raw_mode(mode | 0o700))?;
+        }
+        for child in dir.names()? {
+            match dir.kind(&child)? {
+                None => {}
+                Some(Kind::Directory) => dir.remove_directory(&child, top, depth + 1)?,
+                Some(_) => {
+                    dir.remove(&child)?;
+                }
+            }
+        }
+        absent_is_none(fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR))?;
+        Ok(())
+    }
+
+    /// Makes a directory that even its owner may not read readable to them.
+    fn unlock(&self, name: &OsStr) -> io::Result<()> {
+        // O_PATH needs no permission on the directory itself, and never follows the link.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = fs::openat(&self.fd, name, flags, Mode::empty())?;
+        let through_proc = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
+        fs::chmod(through_proc, Mode::from_raw_mode(0o700))?;
+        Ok(())
+    }
+}
+
+/// Whether a write must survive a power cut before it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durable {
+    Yes,
+    /// The file is written again anyhow when its content is lost.
+    No,
+}
+
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+fn temporary_name(name: &OsStr) -> OsString {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let mut temporary = OsString::from(".");
+    // A name may be 255 bytes long; the temporary one must fit as well.
+    let bytes = name.as_bytes();
+    temporary.push(OsStr::from_bytes(&bytes[..bytes.len().min(200)]));
+    temporary.push(format!(
+        ".{}.{}.new",
+        std::process::id(),
+        COUNTER.fetch_add(1, Ordering::Relaxed)
+    ));
+    temporary
+}
+
+/// Puts a file under a path in a trusted directory in one step (see [`Dir::write`]).
+pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32, durable: Durable) -> io::Result<()> {
+    let (dir, name) = split(path)?;
+    Dir::open_trusted(dir)?.write(name, bytes, mode, None, durable)
+}
+
+/// Like [`write`], but touches nothing when these very bytes are there already.
+pub(crate) fn write_if_different(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    durable: Durable,
+) -> io::Result<bool> {
+    let (dir, name) = split(path)?;
+    Dir::open_trusted(dir)?.write_if_different(name, bytes, mode, None, durable)
+}
+
+impl Dir {
+    /// Opens a directory of the administrator's, which may be a link.
+    pub(crate) fn open_trusted(path: &Path) -> io::Result<Dir> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = fs::open(path, flags, Mode::empty())?;
+        Ok(Dir {
+            fd,
+            path: path.to_owned(),
+        })
+    }
+}
+
+fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::other("not the name of a file"))?;
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    Ok((dir.unwrap_or(Path::new(".")), name))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn fixture() -> (tempfile::TempDir, Dir, PathBuf) {
+        let root = tempfile::tempdir().unwrap();
+        let partition = root.path().join("partition");
+        std::fs::create_dir(&partition).unwrap();
+        let outside = root.path().join("outside");
+        std::fs::write(&outside, "precious").unwrap();
+        let dir = Dir::open(&partition).unwrap();
+        (root, dir, outside)
+    }
+
+    #[test]
+    fn a_planted_link_is_never_written_through() {
+        let (_root, dir, outside) = fixture();
+        symlink(&outside, dir.path().join("file")).unwrap();
+        assert!(dir.read("file").is_err());
+        assert!(dir.append("file", 0o600, None).is_err());
+        dir.write("file", b"new", 0o640, None, Durable::No).unwrap();
+        assert_eq!(std::fs::read_to_string(&outside).unwrap(), "precious");
+        assert_eq!(dir.read("file").unwrap().unwrap(), b"new");
+        let mode = std::fs::metadata(dir.path().join("file")).unwrap();
+        assert_eq!(mode.permissions().mode() & 0o7777, 0o640);
+        assert_eq!(dir.names().unwrap(), ["file"], "no temporary file stays");
+    }
+
+    #[test]
+    fn a_planted_directory_link_is_never_entered() {
+        let (root, dir, _) = fixture();
+        symlink(root.path(), dir.path().join(".slapgrid")).unwrap();
+        assert!(dir.dir(".slapgrid").is_err());
+        assert!(dir.make_dir(".slapgrid", 0o755, None).is_err());
+        assert!(Dir::open(&dir.path().join(".slapgrid")).is_err());
+    }
+
+    #[test]
+    fn removal_never_leaves_the_directory() {
+        let (root, dir, outside) = fixture();
+        symlink(root.path(), dir.path().join("link")).unwrap();
+        let locked = dir.path().join("a/b/locked");
+        std::fs::create_dir_all(&locked).unwrap();
+        std::fs::write(locked.join("file"), "x").unwrap();
+        symlink(&outside, dir.path().join("a/escape")).unwrap();
+        std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0)).unwrap();
+        dir.remove_contents().unwrap();
+        assert!(dir.names().unwrap().is_empty());
+        assert_eq!(std::fs::read_to_string(&outside).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_very_deep_tree_is_removed_too() {
+        let (_root, dir, _) = fixture();
+        let mut current = Dir::open(dir.path()).unwrap();
+        for _ in 0..1500 {
+            current = current.make_dir("d", 0o755, None).unwrap();
+        }
+        dir.remove_contents().unwrap();
+        assert!(dir.names().unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_same_bytes_are_not_written_again() {
+        let (_root, dir, _) = fixture();
+        let mut write = |bytes: &[u8], mode| {
+            dir.write_if_different("f", bytes, mode, None, Durable::Yes)
+                .unwrap()
+        };
+        assert!(write(b"one", 0o600));
+        assert!(!write(b"one", 0o600));
+        assert!(write(b"one", 0o644));
+        assert!(write(b"two", 0o644));
+    }
+
+    #[test]
+    fn links_are_replaced_and_nothing_else() {
+        let (_root, dir, _) = fixture();
+        assert!(
+            dir.link("software_release", Path::new("/one"), None)
+                .unwrap()
+        );
+        assert!(
+            dir.link("software_release", Path::new("/two"), None)
+                .unwrap()
+        );
+        assert_eq!(
+            std::fs::read_link(dir.path().join("software_release")).unwrap(),
+            Path::new("/two")
+        );
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        assert!(!dir.link("file", Path::new("/one"), None).unwrap());
+    }
+
+    #[test]
+    fn only_regular_files_of_bounded_size_are_read() {
+        let (_root, dir, _) = fixture();
+        std::fs::create_dir(dir.path().join("d")).unwrap();
+        assert!(dir.read("d").is_err());
+        std::fs::write(dir.path().join("big"), [0; 20]).unwrap();
+        assert!(dir.read_with_time("big", 10).is_err());
+        assert!(dir.read("absent").unwrap().is_none());
+    }
+}

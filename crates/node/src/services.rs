@@ -1,0 +1,365 @@
+//! Partitions' services, as groups of the supervisor (N 2.6, 3.2).
+//!
+//! Deviation from upstream, on purpose: what is in `etc/service` is restarted by the supervisor,
+//! with its growing pauses, instead of waiting for the next processing. `etc/run` stays one-shot.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use slap::PartitionId;
+use supervisor::config::{AutoRestart, PartitionOwner};
+use supervisor::fault::FaultCode;
+use supervisor::{Client, ClientError, GroupConfig, ProgramConfig};
+
+use crate::config::NodeConfig;
+use crate::outcome::Error;
+use crate::safe_fs::{Dir, Durable, Kind};
+use crate::user::User;
+
+/// How long the supervisor may take to answer after it was started.
+const LAUNCH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Most entries of `etc/run` and `etc/service` together.
+const SERVICES_MAX: usize = 1000;
+
+/// Groups of a partition besides its main one (managers make them).
+const SUFFIXES: &[&str] = &["prerm", "socat"];
+
+/// The supervisor of an instance root, as the node uses it.
+pub(crate) struct Services<'a> {
+    config: &'a NodeConfig,
+    client: Client,
+}
+
+/// What became of starting a partition.
+#[derive(Debug, Default)]
+pub(crate) struct Started {
+    /// How many services it has.
+    pub(crate) count: usize,
+    /// Things to tell: bad names, services that did not start.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl<'a> Services<'a> {
+    /// Makes sure the supervisor runs, unless somebody else takes care of that.
+    pub(crate) fn connect(config: &'a NodeConfig) -> Result<Self, Error> {
+        let socket = config.supervisor_socket();
+        let client = if config.forbid_supervisord_automatic_launch {
+            Client::new(&socket)
+        } else {
+            let (program, arguments) =
+                config.supervisor_command.split_first().ok_or_else(|| {
+                    Error::Refused("no command is configured to start the supervisor".to_owned())
+                })?;
+            supervisor::ensure_running(&socket, Path::new(program), arguments, LAUNCH_TIMEOUT)
+                .map_err(|error| Error::Supervisor {
+                    instance_root: config.instance_root.clone(),
+                    message: error.to_string(),
+                })?
+        };
+        Ok(Services { config, client })
+    }
+
+    /// Writes the partition's group file and starts what does not run.
+    ///
+    /// The file is only written where it differs, and the supervisor only restarts a group whose
+    /// configuration differs: services of an unchanged partition are not touched.
+    pub(crate) fn start(&self, partition: &PartitionId, user: &User) -> Result<Started, Error> {
+        let directory = self.config.partition_directory(partition);
+        let dir = Dir::open(&directory).map_err(Error::io("open", &directory))?;
+        let found = discover(&dir).map_err(Error::io("list the services of", &directory))?;
+        let mut started = Started {
+            count: found.services.len(),
+            warnings: found.warnings,
+        };
+        let conf = self.open_conf_d()?;
+        let name = format!("{partition}.conf");
+        if found.services.is_empty() {
+            conf.remove(&name)
+                .map_err(Error::io("remove", conf.path().join(&name)))?;
+        } else {
+            let text = group(partition, &directory, user, &found.services).render();
+            conf.write_if_different(&name, text.as_bytes(), 0o600, None, Durable::No)
+                .map_err(Error::io("write", conf.path().join(&name)))?;
+        }
+        self.remove_suffixed(&conf, partition)?;
+        self.update(partition)?;
+        if found.services.is_empty() {
+            return Ok(started);
+        }
+        let results = match self.client.start_group(partition.as_str(), false) {
+            Ok(results) => results,
+            Err(error) if error.fault() == Some(FaultCode::BadName) => Vec::new(),
+            Err(error) => return Err(self.error(&error)),
+        };
+        started.warnings.extend(
+            results
+                .iter()
+                .filter(|result| !result.is_ok())
+                .filter(|result| result.status != FaultCode::AlreadyStarted.code())
+                .map(|result| {
+                    format!(
+                        "service {} did not start: {}",
+                        result.name, result.description
+                    )
+                }),
+        );
+        Ok(started)
+    }
+
+    /// Removes the partition's group; returns when all its processes have ended.
+    pub(crate) fn stop(&self, partition: &PartitionId) -> Result<(), Error> {
+        let conf = self.open_conf_d()?;
+        let name = format!("{partition}.conf");
+        conf.remove(&name)
+            .map_err(Error::io("remove", conf.path().join(&name)))?;
+        self.remove_suffixed(&conf, partition)?;
+        // Also where there was no file: a run that was killed may have removed it just before.
+        self.update(partition)
+    }
+
+    /// Starts everything the supervisor knows (offline mode).
+    pub(crate) fn start_all(&self) -> Result<(), Error> {
+        self.client
+            .start_all(false)
+            .map(drop)
+            .map_err(|error| self.error(&error))
+    }
+
+    /// Whether one of these processes (`group:process`) runs or is starting; unknown names don't.
+    pub(crate) fn any_running(&self, names: &[&str]) -> Result<bool, Error> {
+        if names.is_empty() {
+            return Ok(false);
+        }
+        let all = self
+            .client
+            .all_process_info()
+            .map_err(|error| self.error(&error))?;
+        Ok(all.iter().any(|process| {
+            let name = format!("{}:{}", process.group, process.name);
+            process.state.is_running() && names.contains(&name.as_str())
+        }))
+    }
+
+    fn update(&self, partition: &PartitionId) -> Result<(), Error> {
+        let suffixed: Vec<String> = SUFFIXES
+            .iter()
+            .map(|suffix| format!("{partition}-{suffix}"))
+            .collect();
+        let mut groups = vec![partition.as_str()];
+        groups.extend(suffixed.iter().map(String::as_str));
+        let update = self
+            .client
+            .update(Some(&groups))
+            .map_err(|error| self.error(&error))?;
+        match update.failures.first() {
+            None => Ok(()),
+            Some((group, error)) => Err(Error::Supervisor {
+                instance_root: self.config.instance_root.clone(),
+                message: format!("group {group}: {error}"),
+            }),
+        }
+    }
+
+    fn remove_suffixed(&self, conf: &Dir, partition: &PartitionId) -> Result<(), Error> {
+        for suffix in SUFFIXES {
+            let name = format!("{partition}-{suffix}.conf");
+            conf.remove(&name)
+                .map_err(Error::io("remove", conf.path().join(&name)))?;
+        }
+        Ok(())
+    }
+
+    fn open_conf_d(&self) -> Result<Dir, Error> {
+        let path = self.config.supervisord_conf_d();
+        Dir::open_trusted(&path).map_err(Error::io("open", path))
+    }
+
+    fn error(&self, error: &ClientError) -> Error {
+        Error::Supervisor {
+            instance_root: self.config.instance_root.clone(),
+            message: error.to_string(),
+        }
+    }
+}
+
+/// An executable the supervisor shall keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Service {
+    name: String,
+    path: PathBuf,
+    /// From `etc/service`: restarted, and named `<name>-on-watch`.
+    watched: bool,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    services: Vec<Service>,
+    warnings: Vec<String>,
+}
+
+/// The services in `etc/run`, then in `etc/service`, each sorted; of two with the same name the
+/// one in `etc/service` counts.
+fn discover(partition: &Dir) -> std::io::Result<Found> {
+    let mut found = Found::default();
+    let Some(etc) = partition.dir("etc")? else {
+        return Ok(found);
+    };
+    for (directory, watched) in [("run", false), ("service", true)] {
+        let Some(dir) = etc.dir(directory)? else {
+            continue;
+        };
+        for name in dir.names()? {
+            if dir.kind(&name)? == Some(Kind::Directory) {
+                continue;
+            }
+            let path = dir.path().join(&name);
+            // The name becomes part of the supervisor's configuration, which root's supervisor
+            // reads: nothing that could end a line or a word may get there.
+            match name.to_str().filter(|name| is_plain(name)) {
+                Some(name) => found.services.push(Service {
+                    name: name.to_owned(),
+                    path,
+                    watched,
+                }),
+                None => found.warnings.push(format!(
+                    "{} is not started: its name may only hold letters, digits and ._-+@~=",
+                    path.display()
+                )),
+            }
+        }
+    }
+    let watched: Vec<String> = found
+        .services
+        .iter()
+        .filter(|service| service.watched)
+        .map(|service| service.name.clone())
+        .collect();
+    found
+        .services
+        .retain(|service| service.watched || !watched.contains(&service.name));
+    if found.services.len() > SERVICES_MAX {
+        found.warnings.push(format!(
+            "only the first {SERVICES_MAX} of {} services are started",
+            found.services.len()
+        ));
+        found.services.truncate(SERVICES_MAX);
+    }
+    Ok(found)
+}
+
+fn is_plain(name: &str) -> bool {
+    name.chars()
+        .all(|character| character.is_ascii_alphanumeric() || "._-+@~=".contains(character))
+}
+
+fn group(
+    partition: &PartitionId,
+    directory: &Path,
+    user: &User,
+    services: &[Service],
+) -> GroupConfig {
+    let owner = PartitionOwner {
+        directory: directory.to_owned(),
+        uid: user.uid,
+        gid: user.gid,
+        user: user.name.clone(),
+        home: user.home.clone(),
+    };
+    let programs = services
+        .iter()
+        .map(|service| {
+            let process = if service.watched {
+                format!("{}-on-watch", service.name)
+            } else {
+                service.name.clone()
+            };
+            let mut program = ProgramConfig::for_partition(
+                partition.as_str(),
+                &service.name,
+                &process,
+                &service.path,
+                &owner,
+            );
+            if service.watched {
+                program.autorestart = AutoRestart::Always;
+            }
+            program
+        })
+        .collect();
+    GroupConfig::new(partition.as_str(), programs)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn services_are_found_in_order_and_bad_names_never_reach_the_supervisor() {
+        let root = tempfile::tempdir().unwrap();
+        let make = |path: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        };
+        for path in [
+            "etc/run/b",
+            "etc/run/a",
+            "etc/run/both",
+            "etc/run/x]\n[program:evil",
+            "etc/run/two words",
+            "etc/service/both",
+            "etc/service/c-1.sh",
+            "etc/service/directory/inside",
+        ] {
+            make(path);
+        }
+        let found = discover(&Dir::open(root.path()).unwrap()).unwrap();
+        let names: Vec<_> = found
+            .services
+            .iter()
+            .map(|service| (service.name.as_str(), service.watched))
+            .collect();
+        assert_eq!(
+            names,
+            [("a", false), ("b", false), ("both", true), ("c-1.sh", true)]
+        );
+        assert_eq!(found.warnings.len(), 2);
+    }
+
+    #[test]
+    fn a_group_is_written_as_upstreams_tools_expect_it() {
+        let user = User {
+            uid: 990,
+            gid: 991,
+            name: "slapuser0".into(),
+            home: "/srv/slappart0".into(),
+            groups: vec![991],
+        };
+        let service = |name: &str, watched| Service {
+            name: name.into(),
+            path: Path::new("/srv/slappart0/etc").join(name),
+            watched,
+        };
+        let text = group(
+            &PartitionId::new("slappart0").unwrap(),
+            Path::new("/srv/slappart0"),
+            &user,
+            &[service("once", false), service("daemon", true)],
+        )
+        .render();
+        for line in [
+            "[group:slappart0]",
+            "programs=slappart0_once,slappart0_daemon",
+            "process_name=daemon-on-watch",
+            "autorestart=true",
+            "autorestart=false",
+            "user=990",
+            "stdout_logfile=/srv/slappart0/.slappart0_daemon.log",
+            "environment=USER=\"slapuser0\",LOGNAME=\"slapuser0\",HOME=\"/srv/slappart0\"",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+    }
+}
