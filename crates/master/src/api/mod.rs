@@ -2,6 +2,10 @@
 
 mod cache;
 mod fields;
+mod hateoas;
+mod json;
+mod json_rpc;
+mod page;
 mod problem;
 mod slap;
 
@@ -237,17 +241,22 @@ async fn dispatch(app: &Arc<App>, method: &Method, call: &Call) -> Response {
     }
     let answer = match (name, allow) {
         ("healthz", _) => app.store.counts().map(|_| text("ok\n")).map_err(Into::into),
-        (_, Allow::Get) => slap::get(app, name, call).await,
+        ("", _) => page::home(app, call),
+        _ if hateoas::allowed(name).is_some() => hateoas::get(app, name, call),
+        _ if json_rpc::allowed(name).is_some() => Ok(json_rpc::post(app, name, call).await),
+        (_, Allow::Get) => slap::get(app, name, call),
         (_, Allow::Post) => slap::post(app, name, call).await,
     };
     answer.unwrap_or_else(Problem::into_page)
 }
 
 fn allowed(name: &str) -> Option<Allow> {
-    if name == "healthz" {
-        return Some(Allow::Get);
+    match name {
+        "" | "healthz" => Some(Allow::Get),
+        _ => slap::allowed(name)
+            .or_else(|| json_rpc::allowed(name))
+            .or_else(|| hateoas::allowed(name)),
     }
-    slap::allowed(name)
 }
 
 /// A reply as the proxy sends all of them.

@@ -93,7 +93,7 @@ impl From<Refusal> for Problem {
             Refusal::TitleTaken { .. }
             | Refusal::DestructionNotRequested { .. }
             | Refusal::HasChildren { .. } => StatusCode::CONFLICT,
-            Refusal::Reference(_) => StatusCode::BAD_REQUEST,
+            Refusal::BadDescription { .. } | Refusal::Reference(_) => StatusCode::BAD_REQUEST,
         };
         Problem::new(status, refusal.to_string())
     }

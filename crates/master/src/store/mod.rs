@@ -408,6 +408,16 @@ impl Store {
         self.read(|connection| instances(queries::instances_of_tree(connection, title)?))
     }
 
+    /// The first ordinary instance of this title in any tree that is not its root.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn member_titled(&self, title: &str) -> Result<Option<Instance>, StoreError> {
+        self.read(|connection| {
+            Ok(queries::member_of_any_tree(connection, title)?.map(|row| row.instance))
+        })
+    }
+
     /// The instance that a reference of the JSON API names.
     ///
     /// # Errors

@@ -51,6 +51,10 @@ instance_query!(
     "WHERE i.tree_id = ?1 AND i.title = ?2 AND i.shared = ?3 AND i.is_root = 0"
 );
 instance_query!(
+    member_anywhere,
+    "WHERE i.title = ?1 AND i.shared = 0 AND i.is_root = 0 ORDER BY i.id LIMIT 1"
+);
+instance_query!(
     root_of_tree,
     "WHERE i.tree_id = ?1 AND i.is_root = 1 LIMIT 1"
 );
@@ -220,6 +224,13 @@ pub(super) fn member(
     shared: bool,
 ) -> Result<Option<InstanceRow>, StoreError> {
     one(connection, member_by_title(), (tree, title, shared))
+}
+
+pub(super) fn member_of_any_tree(
+    connection: &Connection,
+    title: &str,
+) -> Result<Option<InstanceRow>, StoreError> {
+    one(connection, member_anywhere(), [title])
 }
 
 pub(super) fn tree_root(

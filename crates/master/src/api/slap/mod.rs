@@ -41,7 +41,7 @@ pub(super) fn allowed(name: &str) -> Option<Allow> {
     }
 }
 
-pub(super) async fn get(app: &Arc<App>, name: &str, call: &Call) -> Result<Response, Problem> {
+pub(super) fn get(app: &App, name: &str, call: &Call) -> Result<Response, Problem> {
     get::answer(app, name, call)
 }
 

@@ -18,9 +18,8 @@ use crate::store::NodeDescription;
 
 pub(super) async fn answer(app: &Arc<App>, name: &str, call: &Call) -> Result<Response, Problem> {
     let form = call.form();
-    let caller = call.known_caller(app)?;
     match name {
-        "requestComputerPartition" => request(app, &form, caller).await,
+        "requestComputerPartition" => request(app, &form, call).await,
         "setComputerPartitionConnectionXml" => publish(app, &form).await,
         "supplySupply" => supply(app, &form).await,
         "destroyedSoftwareRelease" => {
@@ -66,12 +65,8 @@ fn named_place(node: &str, partition: &str) -> Result<Place, Problem> {
     }
 }
 
-async fn request(
-    app: &Arc<App>,
-    form: &Fields<'_>,
-    caller: Option<Place>,
-) -> Result<Response, Problem> {
-    let requester = match caller {
+async fn request(app: &Arc<App>, form: &Fields<'_>, call: &Call) -> Result<Response, Problem> {
+    let requester = match call.known_caller(app)? {
         Some(caller) => Some(caller),
         None => match (
             given(form.get("computer_id")),
@@ -214,6 +209,6 @@ async fn format(app: &App, form: &Fields<'_>) -> Result<Response, Problem> {
             })
             .collect(),
     };
-    app.store.format(description).await?;
+    app.store.format(description.checked()?).await?;
     Ok(text("done"))
 }
