@@ -321,6 +321,7 @@ fn help(outcome: &mut Outcome, action: &str) {
         "signal" => "Signal",
         _ => return,
     };
+    let tabs = if action == "restart" { "\t" } else { "\t\t" };
     let extra = if action == "signal" {
         " <signal name>"
     } else {
@@ -328,7 +329,7 @@ fn help(outcome: &mut Outcome, action: &str) {
     };
     outcome.say(format!("{action}{extra} <name>\t\t{title} a process"));
     outcome.say(format!(
-        "{action}{extra} <gname>:*\t\t{title} all processes in a group"
+        "{action}{extra} <gname>:*{tabs}{title} all processes in a group"
     ));
     outcome.say(format!(
         "{action}{extra} <name> <name>\t{title} multiple processes or groups"

@@ -24,11 +24,29 @@ use crate::users::{self, Identity};
 /// Where a command without a slash is looked for: the daemon's own environment is empty.
 const PATH: [&str; 3] = ["/bin", "/usr/bin", "/usr/local/bin"];
 
-/// The command's process leaves the caller's session and terminal.
+/// The command's process leaves the caller's session and terminal, and inherits none of its open
+/// files: a lock of the caller must not live as long as the daemon.
 pub(crate) fn in_own_session(command: &mut Command) {
-    // SAFETY: setsid is async-signal-safe and touches no memory.
+    // SAFETY: both make system calls only and touch no memory.
     unsafe {
-        command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
+        command.pre_exec(|| {
+            keep_only_stdio();
+            rustix::process::setsid().map(drop).map_err(Into::into)
+        });
+    }
+}
+
+/// Everything but standard input, output and error is closed by the coming exec. Kernels before
+/// 5.11 cannot: there, what was opened without close-on-exec by others is inherited.
+fn keep_only_stdio() {
+    // SAFETY: the system call takes three numbers.
+    unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3_u32,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        );
     }
 }
 
@@ -166,6 +184,7 @@ pub(crate) fn spawn(program: &ProgramConfig, around: Surroundings<'_>) -> Result
                 step(b'd', rustix::process::chdir(directory.as_c_str()))?;
             }
             rustix::process::umask(mask);
+            keep_only_stdio();
             Ok(())
         });
     }
