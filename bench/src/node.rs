@@ -1,0 +1,324 @@
+//! `slapos node instance` when nothing changed: what a node costs every minute of its life.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use crate::failure::{Context, Failure};
+use crate::masters::Master;
+use crate::peers::Peer;
+use crate::process::{self, Measured};
+use crate::{Sizes, say, wire};
+
+const NODE: &str = "local_computer";
+
+/// The runs of one peer.
+#[derive(Default)]
+pub(crate) struct NodeFigures {
+    /// The run that deployed all instances.
+    pub(crate) first: Vec<Measured>,
+    /// Nothing changed, and no promise is due.
+    pub(crate) unchanged: Vec<Measured>,
+    /// Nothing changed, but each partition's promise is due.
+    pub(crate) due: Vec<Measured>,
+    /// The process supervisor with all services.
+    pub(crate) supervisor_kib: u64,
+}
+
+/// A node with its own Master, all instances deployed.
+struct Node<'a> {
+    peer: &'a Peer,
+    root: PathBuf,
+    /// After the Master, so that the services are stopped first.
+    services: Services,
+    master: Master,
+    figures: NodeFigures,
+}
+
+/// Deploys the same instances with each peer, then runs its `node instance` in turn.
+pub(crate) fn compare(
+    peers: &[Peer],
+    directory: &Path,
+    sizes: &Sizes,
+) -> Result<Vec<NodeFigures>, Failure> {
+    let release = directory.join("release");
+    write_release(&release)?;
+    let mut nodes = Vec::new();
+    for peer in peers {
+        let root = directory.join(peer.name).join("node");
+        say(&format!(
+            "{}: {} instances are deployed",
+            peer.name, sizes.partitions
+        ));
+        nodes.push(Node::deploy(peer, root, &release, sizes.partitions)?);
+    }
+    // The first is not counted: it may still settle something.
+    for round in 0..=sizes.node_runs {
+        for node in &mut nodes {
+            let before = node.stamps(sizes.partitions)?;
+            let measured = node.instance()?;
+            if node.stamps(sizes.partitions)? != before {
+                return Err(Failure::new(format!("{} processed again", node.peer.name)));
+            }
+            node.told("nothing changed", &measured);
+            if round > 0 {
+                node.figures.unchanged.push(measured);
+            }
+        }
+    }
+    for _ in 0..sizes.node_runs {
+        for node in &mut nodes {
+            node.forget_promises(sizes.partitions)?;
+            let measured = node.instance()?;
+            node.told("promises due", &measured);
+            node.figures.due.push(measured);
+        }
+    }
+    Ok(nodes
+        .into_iter()
+        .map(|mut node| {
+            node.figures.supervisor_kib = node.services.pid().map_or(0, process::own_resident_kib);
+            node.figures
+        })
+        .collect())
+}
+
+impl<'a> Node<'a> {
+    fn deploy(
+        peer: &'a Peer,
+        root: PathBuf,
+        release: &Path,
+        partitions: usize,
+    ) -> Result<Node<'a>, Failure> {
+        for name in ["etc", "run", "software", "instance"] {
+            fs::create_dir_all(root.join(name)).context("making a directory")?;
+        }
+        let user = user_name()?;
+        fs::write(
+            root.join("etc/definition.cfg"),
+            definition(&user, partitions),
+        )
+        .context("writing the definition of the node")?;
+        let master = Master::start(peer, &root, |address| {
+            configuration(&root, address, &user, partitions)
+        })?;
+        let services = Services {
+            pid_file: root.join("instance/var/run/supervisord.pid"),
+        };
+        let mut node = Node {
+            peer,
+            root,
+            services,
+            master,
+            figures: NodeFigures::default(),
+        };
+        node.slapos(&["format", "--now"])?;
+        let url = release.join("software.cfg").display().to_string();
+        let supply = [
+            ("url", url.as_str()),
+            ("computer_id", NODE),
+            ("state", "available"),
+        ];
+        node.master.call(
+            "supplying the release",
+            &wire::post("supplySupply", &supply),
+        )?;
+        node.slapos(&["software"])?;
+        for number in 0..partitions {
+            let request = wire::request(NODE, &wire::title(number), &url)?;
+            node.master.call("requesting an instance", &request)?;
+        }
+        let first = node.instance()?;
+        node.told("first run", &first);
+        node.figures.first.push(first);
+        node.stamps(partitions)?;
+        Ok(node)
+    }
+
+    fn told(&self, what: &str, measured: &Measured) {
+        say(&format!(
+            "{what:<16} {:>8}: {:>8.3} s, {:>8.3} s of CPU, {:>4} MB",
+            self.peer.name,
+            measured.wall_s,
+            measured.cpu_s,
+            measured.max_rss_kib / 1024
+        ));
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.peer.node);
+        command
+            .arg("node")
+            .args(arguments)
+            .arg("--cfg")
+            .arg(&self.master.configuration);
+        command
+    }
+
+    fn log(&self) -> PathBuf {
+        self.root.join("node.log")
+    }
+
+    fn slapos(&self, arguments: &[&str]) -> Result<(), Failure> {
+        process::run(&mut self.command(arguments), &self.log())
+    }
+
+    fn instance(&self) -> Result<Measured, Failure> {
+        let measured = process::measure(&mut self.command(&["instance"]), &self.log())?;
+        if measured.code == 0 {
+            return Ok(measured);
+        }
+        Err(Failure::new(format!(
+            "`node instance` of {} ended with exit code {}:\n{}",
+            self.peer.name,
+            measured.code,
+            process::tail(&self.log())
+        )))
+    }
+
+    fn partition(&self, number: usize) -> PathBuf {
+        self.root.join("instance").join(wire::partition(number))
+    }
+
+    /// When each partition was last processed with success; all of them were.
+    fn stamps(&self, partitions: usize) -> Result<Vec<SystemTime>, Failure> {
+        (0..partitions)
+            .map(|number| {
+                let stamp = self.partition(number).join(".timestamp");
+                fs::metadata(&stamp)
+                    .and_then(|metadata| metadata.modified())
+                    .context(format_args!("{} was not processed", stamp.display()))
+            })
+            .collect()
+    }
+
+    fn forget_promises(&self, partitions: usize) -> Result<(), Failure> {
+        for number in 0..partitions {
+            let cache = self.partition(number).join(".slapgrid/promise/cache");
+            for entry in fs::read_dir(&cache)
+                .context("reading a promise cache")?
+                .flatten()
+            {
+                fs::remove_file(entry.path()).context("emptying a promise cache")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The daemon that `node instance` started and left behind with all services.
+struct Services {
+    pid_file: PathBuf,
+}
+
+impl Services {
+    fn pid(&self) -> Option<u32> {
+        fs::read_to_string(&self.pid_file).ok()?.trim().parse().ok()
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        if let Some(pid) = self.pid() {
+            process::stop(pid, || process::exists(pid));
+        }
+    }
+}
+
+fn user_name() -> Result<String, Failure> {
+    let output = Command::new("id")
+        .arg("-un")
+        .output()
+        .context("starting id")?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// A node for an unprivileged user, on loopback (N 1.2, 1.3).
+fn configuration(root: &Path, address: SocketAddr, user: &str, partitions: usize) -> String {
+    let root = root.display();
+    format!(
+        "[slapos]\n\
+         software_root = {root}/software\ninstance_root = {root}/instance\n\
+         master_url = http://{address}/\nmaster_rest_url = http://{address}/hateoas\n\
+         computer_id = {NODE}\nroot_check = false\n\
+         pidfile_software = {root}/run/software.pid\npidfile_instance = {root}/run/instance.pid\n\
+         pidfile_report = {root}/run/report.pid\n\
+         software_min_free_space = 10M\ninstance_min_free_space = 10M\n\n\
+         [slapformat]\n\
+         interface_name = lo\npartition_amount = {partitions}\n\
+         partition_base_name = slappart\nuser_base_name = {user}\ntap_base_name = slaptap\n\
+         software_user = {user}\ncomputer_xml = {root}/etc/computer.xml\n\
+         input_definition_file = {root}/etc/definition.cfg\n\
+         alter_user = False\nalter_network = False\ncreate_tap = False\n\
+         partition_has_ipv6_range = False\n\n[networkcache]\n"
+    )
+}
+
+fn definition(user: &str, partitions: usize) -> String {
+    let mut text = format!("[computer]\naddress = 127.0.0.1/255.0.0.0\nsoftware_user = {user}\n");
+    for number in 0..partitions {
+        text += &format!(
+            "\n[partition_{number}]\n\
+             address = 127.0.0.1/255.0.0.0 ::1/ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff\n\
+             user = {user}\nnetwork_interface = lo\npathname = {}\n",
+            wire::partition(number)
+        );
+    }
+    text
+}
+
+/// A release that needs nothing but a recipe both builders have: each instance gets one watched
+/// and one unwatched program, and one promise that is due every hour.
+fn write_release(directory: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(directory).context("making a directory")?;
+    let template = directory.join("instance.cfg.in");
+    let software = format!(
+        "[buildout]\nparts = instance\n\n\
+         [instance]\nrecipe = slapos.recipe.template\nurl = {}\n\
+         output = ${{buildout:directory}}/instance.cfg\n",
+        template.display()
+    );
+    fs::write(directory.join("software.cfg"), software).context("writing the release")?;
+    fs::write(template, INSTANCE).context("writing the release")
+}
+
+const INSTANCE: &str = r"[buildout]
+parts = run service promise
+eggs-directory = ${buildout:directory}/eggs
+develop-eggs-directory = ${buildout:directory}/develop-eggs
+
+[program]
+recipe = slapos.recipe.template
+inline =
+  #!/bin/sh
+  exec sleep 1000000
+mode = 0700
+
+[run]
+<= program
+output = $${buildout:directory}/etc/run/runner
+
+[service]
+<= program
+output = $${buildout:directory}/etc/service/service
+
+[promise]
+recipe = slapos.recipe.template
+inline =
+  from zope.interface import implementer
+  from slapos.grid.promise import interface
+  from slapos.grid.promise.generic import GenericPromise
+
+  @implementer(interface.IPromise)
+  class RunPromise(GenericPromise):
+
+    def __init__(self, config):
+      super().__init__(config)
+      self.setPeriodicity(minute=60)
+
+    def sense(self):
+      self.logger.info('well')
+output = $${buildout:directory}/etc/plugin/well.py
+";

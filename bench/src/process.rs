@@ -1,0 +1,187 @@
+//! Programs: run to the end and measured, or started and stopped.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Context, Failure};
+use crate::os;
+
+/// What one run of a program took.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Measured {
+    pub(crate) code: i32,
+    pub(crate) wall_s: f64,
+    /// Of the program and the descendants it waited for.
+    pub(crate) cpu_s: f64,
+    /// Of the largest of them.
+    pub(crate) max_rss_kib: u64,
+}
+
+/// The hidden command behind [`measure`]: starts, waits, prints what was used as one line of JSON.
+///
+/// A process of its own, because a child's peak memory starts at that of the process it was made
+/// from: this one is small and does nothing else.
+pub(crate) fn launcher(command: &[String]) -> Result<(), Failure> {
+    let (program, arguments) = command
+        .split_first()
+        .ok_or_else(|| Failure::new("no command to measure"))?;
+    let start = Instant::now();
+    let child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(std::io::stderr()))
+        .spawn()
+        .context(format_args!("starting {program}"))?;
+    let usage = os::wait4(child.id()).context(format_args!("waiting for {program}"))?;
+    let measured = Measured {
+        code: usage.code,
+        wall_s: start.elapsed().as_secs_f64(),
+        cpu_s: (usage.user + usage.system).as_secs_f64(),
+        max_rss_kib: usage.max_rss_kib,
+    };
+    let line = serde_json::to_string(&measured).context("writing what was measured")?;
+    writeln!(std::io::stdout(), "{line}").context("writing what was measured")
+}
+
+/// Runs a command to its end; its output goes to a file. Any exit code is a result.
+pub(crate) fn measure(command: &mut Command, log: &Path) -> Result<Measured, Failure> {
+    let me = std::env::current_exe().context("finding the benchmark program")?;
+    let output = Command::new(me)
+        .arg("measure")
+        .arg("--")
+        .arg(command.get_program())
+        .args(command.get_args())
+        .stdin(Stdio::null())
+        .stderr(append(log)?)
+        .output()
+        .context("starting the launcher")?;
+    if os::interrupted() {
+        return Err(Failure::new("interrupted"));
+    }
+    serde_json::from_slice(&output.stdout).context(format_args!(
+        "{:?} could not be measured; see {}",
+        command,
+        log.display()
+    ))
+}
+
+/// Runs a command that must succeed.
+pub(crate) fn run(command: &mut Command, log: &Path) -> Result<(), Failure> {
+    let measured = measure(command, log)?;
+    if measured.code == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "{command:?} ended with exit code {}; the end of its output:\n{}",
+        measured.code,
+        tail(log)
+    )))
+}
+
+/// The last lines of a file.
+pub(crate) fn tail(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
+}
+
+fn append(log: &Path) -> Result<File, Failure> {
+    File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .context(format_args!("opening {}", log.display()))
+}
+
+/// A server that is stopped when this goes out of scope.
+pub(crate) struct Running {
+    child: Child,
+}
+
+impl Running {
+    pub(crate) fn start(command: &mut Command, log: &Path) -> Result<Running, Failure> {
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(append(log)?)
+            .stderr(append(log)?)
+            .spawn()
+            .context(format_args!("starting {command:?}"))?;
+        Ok(Running { child })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        stop(self.pid(), || {
+            self.child.try_wait().is_ok_and(|status| status.is_none())
+        });
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Asks a process to end and gives it some seconds; kills it if it does not.
+pub(crate) fn stop(pid: u32, mut lives: impl FnMut() -> bool) {
+    use rustix::process::{Pid, Signal, kill_process};
+    let Some(target) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return;
+    };
+    for (signal, patience) in [(Signal::TERM, 30), (Signal::KILL, 5)] {
+        if !lives() {
+            return;
+        }
+        let _ = kill_process(target, signal);
+        let deadline = Instant::now() + Duration::from_secs(patience);
+        while lives() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Whether a process that is not our child exists and is no zombie.
+pub(crate) fn exists(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .starts_with(" Z")
+    })
+}
+
+/// Resident memory of one process, in KiB.
+pub(crate) fn own_resident_kib(pid: u32) -> u64 {
+    fs::read_to_string(format!("/proc/{pid}/status"))
+        .ok()
+        .and_then(|status| {
+            let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+            line.split_whitespace().nth(1)?.parse().ok()
+        })
+        .unwrap_or(0)
+}
+
+/// Resident memory of a process and its descendants, in KiB.
+pub(crate) fn resident_kib(pid: u32) -> u64 {
+    let own = own_resident_kib(pid);
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    own + children
+        .split_whitespace()
+        .filter_map(|id| id.parse().ok())
+        .map(resident_kib)
+        .sum::<u64>()
+}
