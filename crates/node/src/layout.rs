@@ -71,7 +71,7 @@ impl NodeConfig {
     }
 
     /// Makes the directories and files below `instance_root` that every command relies on.
-    pub(crate) fn prepare_structure(&self) -> Result<(), Error> {
+    pub fn prepare_structure(&self) -> Result<(), Error> {
         let root = &self.instance_root;
         make_directory(&root.join("var"), 0o755)?;
         for name in ["etc", "var/log", "var/run", "etc/supervisord.conf.d"] {

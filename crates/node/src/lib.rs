@@ -37,3 +37,4 @@ pub use cancel::Cancel;
 pub use config::{NodeConfig, Overrides};
 pub use observer::{Event, LogObserver, Observer};
 pub use outcome::{Error, Outcome};
+pub use services::supervisor;

@@ -25,6 +25,16 @@ const SERVICES_MAX: usize = 1000;
 /// Groups of a partition besides its main one (managers make them).
 const SUFFIXES: &[&str] = &["prerm", "socat"];
 
+/// The supervisor of the node's services, for a person's orders: its directories and configuration
+/// are made, and it is started unless somebody else takes care of that.
+///
+/// # Errors
+/// When the directories cannot be made or the supervisor does not start.
+pub fn supervisor(config: &NodeConfig) -> Result<Client, Error> {
+    config.prepare_structure()?;
+    Ok(Services::connect(config)?.client)
+}
+
 /// The supervisor of an instance root, as the node uses it.
 pub(crate) struct Services<'a> {
     config: &'a NodeConfig,

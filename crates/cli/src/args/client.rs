@@ -1,0 +1,190 @@
+//! The client's commands (C 1.4–1.6).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use slap::serialisation::Serialisation;
+use slap::{InstanceState, InstanceTitle, NodeId, SoftwareType};
+
+use super::OutputFormat;
+
+/// Where a client's configuration is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ClientConfig {
+    /// Configuration file [default: $SLAPOS_CLIENT_CONFIGURATION, then ~/.slapos/slapos-client.cfg]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cfg: Option<PathBuf>,
+}
+
+/// Ask for an instance, change one, or see its state and connection parameters
+///
+/// Asking again for the same title is harmless: what is not given stays as it is.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  slapos request hello ~/software/helloworld/software.cfg --wait
+  slapos request hello product.helloworld --parameters name=World color=teal
+  slapos request hello product.helloworld --node computer_guid=COMP-1 --state stopped
+  slapos request hello product.helloworld --parameters-file parameters.json --output json")]
+pub(crate) struct Request {
+    /// Title of the instance, unique among yours
+    #[arg(value_name = "TITLE")]
+    pub(crate) title: InstanceTitle,
+    /// Software release: a URL, a path, or `product.NAME`
+    #[arg(value_name = "URL")]
+    pub(crate) release: String,
+    /// Where it may be placed, such as `computer_guid=COMP-1`
+    #[arg(long, num_args = 1.., value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) node: Option<Vec<(String, String)>>,
+    /// Software type [default: the one it has, or `default`]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) software_type: Option<SoftwareType>,
+    /// What it shall be: started, stopped or destroyed [default: what it is, or started]
+    #[arg(long)]
+    pub(crate) state: Option<InstanceState>,
+    /// Ask for a shared instance
+    #[arg(long = "slave", alias = "shared")]
+    pub(crate) shared: bool,
+    /// Parameters [default: those it has]
+    #[arg(long, num_args = 0.., value_name = "KEY=VALUE", value_parser = key_value, conflicts_with = "parameters_file")]
+    pub(crate) parameters: Option<Vec<(String, String)>>,
+    /// Read the parameters from a JSON, YAML or XML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) parameters_file: Option<PathBuf>,
+    /// How the parameters of the file are written down: xml or json-in-xml [default: as the release says]
+    #[arg(long, value_name = "SERIALISATION", requires = "parameters_file")]
+    pub(crate) force_serialisation: Option<Serialisation>,
+    /// Wait until the instance has published its connection parameters (or is gone, when destroyed)
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Longest time to wait, such as `90s`, `10m` or `1h`
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// How to print the result [default: table]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<OutputFormat>,
+    #[command(flatten)]
+    pub(crate) config: ClientConfig,
+}
+
+/// Ask a node to install, or to remove, a software release
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  slapos supply ~/software/helloworld/software.cfg COMP-1
+  slapos supply product.helloworld COMP-1
+  slapos remove product.helloworld COMP-1")]
+pub(crate) struct Supply {
+    /// Software release: a URL, a path, or `product.NAME`
+    #[arg(value_name = "URL")]
+    pub(crate) release: String,
+    /// The compute node, such as COMP-1
+    #[arg(value_name = "NODE")]
+    pub(crate) node: NodeId,
+    #[command(flatten)]
+    pub(crate) config: ClientConfig,
+}
+
+/// Look at the instances you requested
+#[derive(Debug, Subcommand)]
+pub(crate) enum Service {
+    /// List your instances
+    List(List),
+    /// Show one of your instances: states, parameters, connection parameters
+    Info(ServiceInfo),
+}
+
+/// Look at compute nodes
+#[derive(Debug, Subcommand)]
+pub(crate) enum Computer {
+    /// List the compute nodes you may see
+    List(List),
+    /// Show one compute node
+    Info(ComputerInfo),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// How to print [default: table on a terminal, upstream's text or JSON otherwise]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<OutputFormat>,
+    #[command(flatten)]
+    pub(crate) config: ClientConfig,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServiceInfo {
+    /// Title of the instance
+    #[arg(value_name = "TITLE")]
+    pub(crate) title: InstanceTitle,
+    /// Also show what was reported about it
+    #[arg(long)]
+    pub(crate) news: bool,
+    /// How to print [default: table on a terminal, JSON otherwise]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<OutputFormat>,
+    #[command(flatten)]
+    pub(crate) config: ClientConfig,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ComputerInfo {
+    /// The compute node, such as COMP-1
+    #[arg(value_name = "NODE")]
+    pub(crate) node: NodeId,
+    /// How to print [default: table on a terminal, upstream's text otherwise]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<OutputFormat>,
+    #[command(flatten)]
+    pub(crate) config: ClientConfig,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is not of the form KEY=VALUE")),
+    }
+}
+
+/// A time span as people write it: a number and `s`, `m` or `h`; a bare number is seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.find(|character: char| character.is_ascii_alphabetic()) {
+        Some(at) => text.split_at(at),
+        None => (text, "s"),
+    };
+    let seconds_per_unit = match unit {
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("`{unit}` is not a unit of time; use s, m or h")),
+    };
+    let seconds = number
+        .parse::<f64>()
+        .map_err(|_| format!("`{text}` is not a time such as `90s` or `10m`"))?
+        * seconds_per_unit;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        for (text, seconds) in [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)));
+        }
+        for bad in ["", "m", "10 minutes", "-1s", "1d"] {
+            assert!(duration(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_may_hold_an_equals_sign() {
+        assert_eq!(key_value("a=b=c"), Ok(("a".into(), "b=c".into())));
+        assert_eq!(key_value("a="), Ok(("a".into(), String::new())));
+        assert!(key_value("a").is_err());
+        assert!(key_value("=b").is_err());
+    }
+}

@@ -1,0 +1,123 @@
+//! What may be typed: the whole command line, with upstream's words (C 1).
+
+pub(crate) mod client;
+pub(crate) mod node;
+pub(crate) mod proxy;
+pub(crate) mod standalone;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// SlapOS: Master, Node and Client of a decentralised cloud, in one program
+#[derive(Debug, Parser)]
+#[command(
+    name = "slapos",
+    version,
+    propagate_version = true,
+    infer_long_args = true,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    disable_help_subcommand = false,
+    after_help = "\
+Start here:
+  slapos standalone --demo                    a whole cloud on this machine, with a real application
+  slapos supply URL NODE                      install a software release on a node
+  slapos request TITLE URL --wait             ask for an instance and wait for its address
+  slapos service info TITLE                   see what became of it
+
+Exit codes: 0 done; 1 failed; 2 wrong usage, not found or not ready yet, or a promise failed;
+3 the node worked without its Master; 5 no such command, or root is needed; 10 already running."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options every command takes, anywhere on the line.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet", help_heading = "Global options")]
+    pub(crate) verbose: u8,
+    /// Say only what went wrong
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub(crate) quiet: bool,
+    /// Also write everything to this file
+    #[arg(
+        long,
+        alias = "logfile",
+        alias = "log_file",
+        global = true,
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
+    pub(crate) log_file: Option<PathBuf>,
+    /// Begin each message with the time
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) log_time: bool,
+    /// Accepted for compatibility; colours are used on terminals unless NO_COLOR is set
+    #[arg(long, global = true, hide = true)]
+    pub(crate) log_color: bool,
+    /// Accepted for compatibility; `-v` shows the details of errors
+    #[arg(long, global = true, hide = true)]
+    pub(crate) debug: bool,
+}
+
+/// How a result is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people
+    Table,
+    /// For scripts
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Ask for an instance, change one, or see its state and connection parameters
+    Request(client::Request),
+    /// Ask a node to install a software release
+    Supply(client::Supply),
+    /// Ask a node to remove a software release
+    Remove(client::Supply),
+    /// Look at the instances you requested
+    #[command(subcommand, arg_required_else_help = true)]
+    Service(client::Service),
+    /// Look at compute nodes
+    #[command(subcommand, arg_required_else_help = true)]
+    Computer(client::Computer),
+    /// Run this machine as a compute node
+    Node(node::Node),
+    /// A Master for one machine, without security, on loopback
+    #[command(subcommand, arg_required_else_help = true)]
+    Proxy(proxy::Proxy),
+    /// Master, node and processing loop on this machine, as an ordinary user
+    Standalone(standalone::Standalone),
+    /// Print the completion script of a shell
+    Complete(Complete),
+}
+
+/// Print the completion script of a shell
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  slapos complete --shell bash > ~/.local/share/bash-completion/completions/slapos
+  slapos complete --shell fish > ~/.config/fish/completions/slapos.fish")]
+pub(crate) struct Complete {
+    /// The shell
+    #[arg(long, default_value = "bash")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,64 @@
+//! `slapos computer list|info` (C 1.4).
+
+use std::process::ExitCode;
+
+use serde_json::{Value as Json, json};
+use slap_client::{Hateoas, NodeSummary};
+
+use crate::CommandResult;
+use crate::args::OutputFormat;
+use crate::args::client::{ComputerInfo, List};
+use crate::failure::{Code, Failure};
+use crate::output;
+use crate::settings::Context;
+
+pub(crate) fn list(arguments: &List) -> CommandResult {
+    let context = Context::load(&arguments.config)?;
+    let hateoas = Hateoas::open(&context.client, context.rest_url.as_deref())?;
+    let nodes = hateoas.nodes()?;
+    match output::format(arguments.output) {
+        Some(OutputFormat::Json) => {
+            let list: Vec<Json> = nodes.iter().map(as_json).collect();
+            output::print_json(&Json::Array(list))?;
+        }
+        Some(OutputFormat::Table) if !nodes.is_empty() => {
+            let rows = nodes.into_iter().map(|node| [node.reference, node.title]);
+            output::print(&output::table(&["NODE", "TITLE"], rows))?;
+        }
+        _ if nodes.is_empty() => output::print("No existing computer.")?,
+        _ => {
+            let lines: Vec<String> = nodes
+                .iter()
+                .map(|node| format!("{} {}", node.reference, node.title))
+                .collect();
+            output::print(&format!("List of Computers:\n{}", lines.join("\n")))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn info(arguments: &ComputerInfo) -> CommandResult {
+    let context = Context::load(&arguments.config)?;
+    let hateoas = Hateoas::open(&context.client, context.rest_url.as_deref())?;
+    let node = hateoas.node(&arguments.node).map_err(|error| {
+        if error.is_not_found() {
+            Failure::new(format!("Computer {} does not exist.", arguments.node))
+                .hint("see the nodes there are with `slapos computer list`")
+                .code(Code::Usage)
+        } else {
+            error.into()
+        }
+    })?;
+    match output::format(arguments.output) {
+        Some(OutputFormat::Json) => output::print_json(&as_json(&node))?,
+        _ => output::print(&format!(
+            "Computer Reference: {}\nComputer Title    : {}",
+            node.reference, node.title
+        ))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(node: &NodeSummary) -> Json {
+    json!({"reference": node.reference, "title": node.title})
+}

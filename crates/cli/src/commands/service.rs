@@ -1,0 +1,187 @@
+//! `slapos service list|info` (C 1.4). Their JSON is upstream's, key by key: scripts read it.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use serde_json::{Map, Value as Json, json};
+use slap::SoftwareType;
+use slap::serialisation::{JSON_KEY, Serialisation, unwrap};
+use slap_client::{Hateoas, InstanceTreeInfo};
+
+use crate::CommandResult;
+use crate::args::OutputFormat;
+use crate::args::client::{List, ServiceInfo};
+use crate::failure::{Code, Failure};
+use crate::settings::Context;
+use crate::{metadata, output};
+
+pub(crate) fn list(arguments: &List) -> CommandResult {
+    let context = Context::load(&arguments.config)?;
+    let hateoas = Hateoas::open(&context.client, context.rest_url.as_deref())?;
+    let mut trees = hateoas.instance_trees()?;
+    trees.sort_by(|a, b| a.title.cmp(&b.title));
+    if output::format(arguments.output) == Some(OutputFormat::Table) {
+        if trees.is_empty() {
+            output::complain("You have no instances yet; ask for one with `slapos request`.");
+            return Ok(ExitCode::SUCCESS);
+        }
+        let rows = trees.into_iter().map(|tree| [tree.title, tree.release]);
+        output::print(&output::table(&["TITLE", "SOFTWARE RELEASE"], rows))?;
+    } else {
+        let by_title: Map<String, Json> = trees
+            .into_iter()
+            .map(|tree| (tree.title, Json::String(tree.release)))
+            .collect();
+        output::print_json(&Json::Object(by_title))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn info(arguments: &ServiceInfo) -> CommandResult {
+    let context = Context::load(&arguments.config)?;
+    let hateoas = Hateoas::open(&context.client, context.rest_url.as_deref())?;
+    let tree = hateoas.instance_tree(&arguments.title).map_err(|error| {
+        if error.is_not_found() {
+            Failure::new(format!("Instance {} does not exist.", arguments.title))
+                .hint("see yours with `slapos service list`")
+                .code(Code::Usage)
+        } else if error.is_not_ready() {
+            Failure::new("Instance does not exist or is not ready yet.").code(Code::Usage)
+        } else {
+            error.into()
+        }
+    })?;
+    let document = document(&tree, arguments.news)?;
+    if output::format(arguments.output) == Some(OutputFormat::Table) {
+        output::print(&readable(&tree.title, &document))?;
+    } else {
+        output::print_json(&document)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The document of upstream's `service info`, in its key order.
+fn document(tree: &InstanceTreeInfo, with_news: bool) -> Result<Json, Failure> {
+    let mut document = Map::new();
+    document.insert("software-url".into(), json!(tree.release));
+    document.insert("software-type".into(), json!(tree.software_type));
+    document.insert("shared".into(), json!(tree.shared));
+    document.insert("requested-state".into(), json!(tree.state));
+    document.insert("instance-parameters".into(), parameters(&tree.parameters));
+    document.insert("connection-parameters".into(), connection(tree)?);
+    document.insert("status".into(), json!(tree.status()));
+    if let (true, Some(news)) = (with_news, &tree.news) {
+        document.insert("news".into(), news.clone());
+    }
+    Ok(Json::Object(document))
+}
+
+/// Parameters, with the JSON under a sole `_` shown as what it says.
+fn parameters(parameters: &BTreeMap<String, String>) -> Json {
+    match unwrap(parameters) {
+        Some(inner) => json!({ JSON_KEY: inner }),
+        None => json!(parameters),
+    }
+}
+
+/// Connection parameters; the level `_` is left out where the release writes JSON.
+fn connection(tree: &InstanceTreeInfo) -> Result<Json, Failure> {
+    if let Some(inner) = unwrap(&tree.connection) {
+        let software_type = SoftwareType::new(tree.software_type.clone()).unwrap_or_default();
+        let serialisation = metadata::of_release(&tree.release)
+            .ok()
+            .flatten()
+            .map_or(Serialisation::JsonInXml, |metadata| {
+                Serialisation::of_release(&metadata, &software_type)
+            });
+        if serialisation == Serialisation::JsonInXml {
+            return Ok(inner);
+        }
+    }
+    Ok(json!(tree.connection))
+}
+
+fn readable(title: &str, document: &Json) -> String {
+    let mut lines = vec![format!("{:<22} {title}", "title")];
+    for (key, value) in document.as_object().into_iter().flatten() {
+        match value {
+            Json::Object(entries) => {
+                lines.push(if entries.is_empty() {
+                    format!("{key:<22} (none)")
+                } else {
+                    key.clone()
+                });
+                for (name, value) in entries {
+                    lines.push(format!("  {name:<20} {}", plain(value)));
+                }
+            }
+            other => lines.push(format!("{key:<22} {}", plain(other))),
+        }
+    }
+    lines.join("\n")
+}
+
+fn plain(value: &Json) -> String {
+    match value {
+        Json::String(text) => text.clone(),
+        Json::Bool(true) => "yes".to_owned(),
+        Json::Bool(false) => "no".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn tree() -> InstanceTreeInfo {
+        InstanceTreeInfo {
+            title: "b".into(),
+            reference: "b".into(),
+            release: "/nowhere/software.cfg".into(),
+            software_type: "default".into(),
+            state: "started".into(),
+            shared: false,
+            parameters: BTreeMap::from([("_".into(), "{\"nbd_port\": 1024}".into())]),
+            connection: BTreeMap::from([(
+                "_".into(),
+                "{\"url\": \"https://[fd00::1]:8443/\"}".into(),
+            )]),
+            news: None,
+        }
+    }
+
+    #[test]
+    fn the_document_is_upstreams() {
+        let text = serde_json::to_string_pretty(&document(&tree(), false).unwrap()).unwrap();
+        assert_eq!(
+            text,
+            r#"{
+  "software-url": "/nowhere/software.cfg",
+  "software-type": "default",
+  "shared": false,
+  "requested-state": "started",
+  "instance-parameters": {
+    "_": {
+      "nbd_port": 1024
+    }
+  },
+  "connection-parameters": {
+    "url": "https://[fd00::1]:8443/"
+  },
+  "status": "unsupported"
+}"#
+        );
+    }
+
+    #[test]
+    fn what_is_no_json_is_shown_as_it_is() {
+        let mut tree = tree();
+        tree.parameters = BTreeMap::from([("_".into(), "not json".into())]);
+        tree.connection = BTreeMap::from([("url".into(), "x".into())]);
+        let document = document(&tree, true).unwrap();
+        assert_eq!(document["instance-parameters"], json!({"_": "not json"}));
+        assert_eq!(document["connection-parameters"], json!({"url": "x"}));
+    }
+}

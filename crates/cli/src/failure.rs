@@ -1,0 +1,140 @@
+//! Every failure as one line, a hint, and an exit code (C 1.2). Details with `-v`.
+
+use std::error::Error as StdError;
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+
+/// The exit codes users script against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    /// It could not be done.
+    Failed = 1,
+    /// Wrong usage, not found, or not ready yet: upstream's clients share one code for the three.
+    Usage = 2,
+    /// No such command, or root is needed.
+    Refused = 5,
+}
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    hint: Option<String>,
+    details: Vec<String>,
+    code: u8,
+}
+
+impl Failure {
+    pub(crate) fn new(message: impl Display) -> Self {
+        Failure {
+            message: message.to_string(),
+            hint: None,
+            details: Vec::new(),
+            code: Code::Failed as u8,
+        }
+    }
+
+    /// An error with the chain of its causes.
+    pub(crate) fn of(error: &dyn StdError) -> Self {
+        let mut failure = Failure::new(error);
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            failure.details.push(error.to_string());
+            cause = error.source();
+        }
+        failure
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Display) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+
+    pub(crate) fn code(mut self, code: Code) -> Self {
+        self.code = code as u8;
+        self
+    }
+
+    pub(crate) fn exit_code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// Prints the failure and gives the exit code.
+    pub(crate) fn report(self, verbose: u8) -> ExitCode {
+        let red = crate::output::stderr_style("\x1b[1;31m");
+        let cyan = crate::output::stderr_style("\x1b[36m");
+        let off = crate::output::stderr_style("\x1b[0m");
+        crate::output::complain(&format!("{red}error:{off} {}", self.message));
+        if verbose > 0 {
+            for detail in &self.details {
+                crate::output::complain(&format!("  cause: {detail}"));
+            }
+        }
+        if let Some(hint) = &self.hint {
+            crate::output::complain(&format!("{cyan}hint:{off} {hint}"));
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<slap_client::Error> for Failure {
+    fn from(error: slap_client::Error) -> Self {
+        use slap_client::Error;
+        let failure = Failure::of(&error);
+        match &error {
+            Error::Connection { .. } => failure
+                .hint("check `master_url` in your configuration, and that the Master is running"),
+            Error::Tls { .. } => failure.hint(
+                "name the authority of the Master's certificate with `master_ca_file` in [slapos]",
+            ),
+            Error::NotReady { .. } => failure.code(Code::Usage),
+            Error::Refused {
+                status: 401 | 403, ..
+            } => failure.hint("check `cert_file` and `key_file` in your configuration"),
+            Error::NoHateoas { .. } => {
+                failure.hint("name the place of its documents with `master_rest_url` in [slapos]")
+            }
+            _ => failure,
+        }
+    }
+}
+
+impl From<node::Error> for Failure {
+    fn from(error: node::Error) -> Self {
+        Failure::of(&error).exit_code(error.exit_code())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Failure::of(&error)
+    }
+}
+
+/// What clap has to say: help and version on stdout with 0, an unknown command with 5, any other
+/// mistake with 2.
+pub(crate) fn of_usage(error: &clap::Error) -> ExitCode {
+    let code = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => match std::env::args_os().len() {
+            // `slapos` alone shows the help, as upstream does.
+            1 => 0,
+            _ => Code::Usage as u8,
+        },
+        ErrorKind::InvalidSubcommand => Code::Refused as u8,
+        _ => Code::Usage as u8,
+    };
+    // A closed pipe is no reason to complain.
+    let _ = error.print();
+    ExitCode::from(code)
+}

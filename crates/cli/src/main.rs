@@ -1,0 +1,40 @@
+//! The `slapos` command: arguments in, calls, tables and JSON out. No rules live here.
+//!
+//! `args` says what may be typed, `commands` does one thing per command, `failure` turns every
+//! error into one line, a hint and an exit code.
+
+mod args;
+mod commands;
+mod failure;
+mod interrupt;
+mod log;
+mod metadata;
+mod output;
+mod parameters;
+mod progress;
+mod settings;
+mod standalone;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::Arguments;
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return failure::of_usage(&error),
+    };
+    if let Err(failure) = log::start(&arguments.global) {
+        return failure.report(0);
+    }
+    match commands::run(arguments.command, &arguments.global) {
+        Ok(code) => code,
+        Err(failure) => failure.report(arguments.global.verbose),
+    }
+}
+
+/// What every command returns: its exit code, or why it could not do its work.
+type CommandResult = Result<ExitCode, Failure>;
