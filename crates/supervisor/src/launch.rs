@@ -70,6 +70,12 @@ pub fn ensure_running<S: AsRef<OsStr>>(
     loop {
         match answers(&client) {
             Ok(true) => return Ok(client),
+            // It stops everything and begins anew.
+            Ok(false) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+                continue;
+            }
+            Ok(false) => return Err(timeout()),
             Err(error) if error.fault() == Some(FaultCode::ShutdownState) => {
                 client
                     .shutdown_and_wait(left(deadline))

@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::Mode;
 use rustix::pipe::PipeFlags;
-use rustix::process::{Gid, Uid};
+use rustix::process::{Gid, Resource, Rlimit, Uid};
 
 use crate::config::{ProgramConfig, split_command};
 use crate::users::{self, Identity};
@@ -108,6 +108,8 @@ pub(crate) struct Surroundings<'a> {
     /// `SUPERVISOR_SERVER_URL` of this daemon.
     pub(crate) url: &'a str,
     pub(crate) umask: u32,
+    /// The limit of open files before the daemon raised its own.
+    pub(crate) open_files: Rlimit,
     /// Its ends of the output FIFOs; `None` = thrown away.
     pub(crate) stdout: Option<OwnedFd>,
     pub(crate) stderr: Option<OwnedFd>,
@@ -162,6 +164,7 @@ pub(crate) fn spawn(program: &ProgramConfig, around: Surroundings<'_>) -> Result
         .flat_map(|i| &i.groups)
         .map(|g| Gid::from_raw(*g))
         .collect();
+    let open_files = around.open_files;
     let who = identity
         .as_ref()
         .map(|i| (Uid::from_raw(i.uid), Gid::from_raw(i.gid)));
@@ -184,6 +187,7 @@ pub(crate) fn spawn(program: &ProgramConfig, around: Surroundings<'_>) -> Result
                 step(b'd', rustix::process::chdir(directory.as_c_str()))?;
             }
             rustix::process::umask(mask);
+            let _ = rustix::process::setrlimit(Resource::Nofile, open_files);
             keep_only_stdio();
             Ok(())
         });

@@ -461,7 +461,7 @@ mod tests {
                         by_order = false;
                     }
                     Event::Exit(status) if alive => { m.exited(&rules, now, status); alive = false; }
-                    Event::Stop => if m.stop(&rules, now) != Stop::NotRunning { by_order = true },
+                    Event::Stop => by_order |= m.stop(&rules, now) != Stop::NotRunning,
                     Event::Wait(time) => {
                         now += time;
                         match m.due(&rules, now) {

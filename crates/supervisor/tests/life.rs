@@ -592,3 +592,24 @@ fn restart_begins_anew_from_the_configuration() {
     assert_eq!(nest.daemon_pid(), daemon);
     assert!(!alive(before) && alive(nest.pid("g:p")));
 }
+
+#[test]
+fn a_log_that_cannot_be_written_disturbs_nobody_else() {
+    let mut full = shell("full", "while :; do echo much; done");
+    full.stdout = LogConfig::file("/dev/full", 1_000, 1);
+    let nest = Nest::with(&[group(
+        "g",
+        vec![full, shell("p", "echo fine; exec sleep 1000")],
+    )]);
+    nest.client.start_all(true).unwrap();
+    eventually("it is told", || {
+        nest.daemon_log()
+            .contains("cannot write the log of g:full")
+            .then_some(())
+    });
+    eventually("others go on", || {
+        (nest.read_log("g", "p") == "fine\n").then_some(())
+    });
+    assert_eq!(nest.state("g:full"), ProcessState::Running);
+    nest.client.stop("g:full", true).unwrap();
+}

@@ -145,3 +145,78 @@ fn a_stop_survives_the_daemon() {
     nest.wait_state("g:p", ProcessState::Stopped);
     assert!(!alive(pid));
 }
+
+/// Session leaders that this daemon, or one before it, started, by process name.
+fn started(nest: &Nest) -> Vec<String> {
+    let url = format!(
+        "SUPERVISOR_SERVER_URL=unix://{}",
+        nest.client.socket().display()
+    );
+    let mut names = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|n| n.parse::<i32>().ok())
+        else {
+            continue;
+        };
+        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+        let variables: Vec<String> = environment
+            .split(|b| *b == 0)
+            .map(|v| String::from_utf8_lossy(v).into_owned())
+            .collect();
+        let name = variables
+            .iter()
+            .find_map(|v| v.strip_prefix("SUPERVISOR_PROCESS_NAME="));
+        if let (true, true, Some(name)) = (variables.contains(&url), alive(pid), name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+#[test]
+fn killed_at_any_moment_it_starts_nothing_twice_and_forgets_nothing() {
+    const PROGRAMS: usize = 12;
+    let programs: Vec<_> = (0..PROGRAMS)
+        .map(|i| shell(&format!("p{i}"), "exec sleep 1000"))
+        .collect();
+    let nest = Nest::with(&[group("g", programs)]);
+    for round in 0..12_u64 {
+        let daemon = nest.daemon_pid();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // The answer may never come: the daemon is killed meanwhile.
+                let _ = if round % 3 == 2 {
+                    nest.client.stop_group("g", false)
+                } else {
+                    nest.client.start_group("g", false)
+                };
+            });
+            // Another moment in each round, not a time to wait for anything.
+            std::thread::sleep(std::time::Duration::from_micros(round * 1_500));
+            common::kill(daemon, rustix::process::Signal::KILL);
+        });
+        eventually("the daemon is dead", || (!alive(daemon)).then_some(()));
+        nest.launch();
+        let mut names = started(&nest);
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(
+            names.len(),
+            all,
+            "round {round}: a program runs twice: {names:?}"
+        );
+    }
+    for info in nest.client.all_process_info().unwrap() {
+        if info.state == ProcessState::Stopping {
+            nest.wait_state(&info.namespec(), ProcessState::Stopped);
+        }
+    }
+    nest.client.start_group("g", true).unwrap();
+    assert_eq!(started(&nest).len(), PROGRAMS);
+    nest.client.stop_group("g", true).unwrap();
+    assert_eq!(started(&nest), Vec::<String>::new());
+}

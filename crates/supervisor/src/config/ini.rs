@@ -126,16 +126,16 @@ impl Document {
                 // An empty line keeps a value open, as configparser does; a comment line too.
                 continue;
             }
-            if line.starts_with([' ', '\t']) && continuing {
-                if let Some((_, value)) =
+            if line.starts_with([' ', '\t'])
+                && continuing
+                && let Some((_, value)) =
                     current.and_then(|i| self.sections.get_mut(i)?.keys.last_mut())
-                {
-                    if !value.is_empty() {
-                        value.push('\n');
-                    }
-                    value.push_str(content);
-                    continue;
+            {
+                if !value.is_empty() {
+                    value.push('\n');
                 }
+                value.push_str(content);
+                continue;
             }
             if let Some(name) = content.strip_prefix('[') {
                 let Some((name, _)) = name.split_once(']') else {

@@ -114,16 +114,16 @@ impl Daemon {
     fn adopt(&mut self, id: u64, record: RunRecord) {
         let handle = procfs::open(record.pid, record.start);
         let alive = handle.is_some();
-        if let Some(handle) = &handle {
-            if let Err(error) = self.watch(handle, Source::Adopted(id)) {
-                self.log.error(error.to_string());
-            }
+        if let Some(handle) = &handle
+            && let Err(error) = self.watch(handle, Source::Adopted(id))
+        {
+            self.log.error(error.to_string());
         }
         for (channel, path) in record.fifos.iter().enumerate() {
-            if let Some(path) = path.clone().filter(|p| p.exists()) {
-                if let Err(reason) = self.attach_output(id, channel, path) {
-                    self.log.error(reason);
-                }
+            if let Some(path) = path.clone().filter(|p| p.exists())
+                && let Err(reason) = self.attach_output(id, channel, path)
+            {
+                self.log.error(reason);
             }
         }
         let Some(process) = self.processes.get_mut(&id) else {

@@ -134,10 +134,10 @@ impl Daemon {
 
     fn answer_request(&mut self, id: u64, request: &Request) {
         let keep = request.keep_alive;
-        if let Some(path) = request.path.strip_prefix("/logtail/") {
-            if request.method == "GET" {
-                return self.follow(id, &http::percent_decode(path));
-            }
+        if let Some(path) = request.path.strip_prefix("/logtail/")
+            && request.method == "GET"
+        {
+            return self.follow(id, &http::percent_decode(path));
         }
         if !matches!(request.path.as_str(), "/RPC2" | "/RPC2/") {
             return self.send(id, "404 Not Found", "text/plain", b"Not Found", keep);

@@ -7,6 +7,7 @@
 mod adopt;
 mod control;
 mod deferred;
+mod describe;
 mod log;
 mod methods;
 mod output;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::event::{Timespec, epoll};
 use rustix::fs::{FlockOperation, Mode};
+use rustix::process::{Resource, Rlimit};
 
 use crate::clock;
 use crate::config::{Config, ConfigError, DaemonConfig, DaemonOnly, GroupConfig};
@@ -112,6 +114,21 @@ fn lock(config: &DaemonConfig) -> Result<Option<File>, DaemonError> {
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(failed()(error.into())),
     }
+}
+
+/// Each program costs up to three descriptors. Returns the limit as it was.
+fn raise_open_files() -> Rlimit {
+    const WANTED: u64 = 65_536;
+    let before = rustix::process::getrlimit(Resource::Nofile);
+    let current = before.maximum.map_or(WANTED, |hard| hard.min(WANTED));
+    if before.current.is_some_and(|soft| soft < current) {
+        let raised = Rlimit {
+            current: Some(current),
+            ..before
+        };
+        let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+    }
+    before
 }
 
 /// Whoever started the daemon learns by the end of its standard error that it is ready.
@@ -206,6 +223,8 @@ struct Daemon {
     at_rest_since: Option<Millis>,
     next_id: u64,
     next_fifo: u64,
+    /// What programs get; the daemon's own limit is higher.
+    open_files: Rlimit,
     /// What the state file says is no longer true.
     dirty: bool,
     save_failed: bool,
@@ -249,6 +268,7 @@ impl Daemon {
             at_rest_since: None,
             next_id: 1,
             next_fifo: 1,
+            open_files: raise_open_files(),
             dirty: true,
             save_failed: false,
         };

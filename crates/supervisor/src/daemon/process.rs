@@ -210,6 +210,7 @@ impl Daemon {
             group: &group,
             url: &self.url,
             umask: self.settings.umask,
+            open_files: self.open_files,
             stdout,
             stderr,
         };
@@ -261,11 +262,12 @@ impl Daemon {
             return false;
         };
         // The number is still its own: a child of ours is not reaped yet, an adopted process has
-        // a handle that would have told its end; and a group keeps its number while it has members.
+        // a handle that would have told its end.
         let sent = match &run.handle {
+            // What is left is somebody else's number by now, or a hunt's business.
+            _ if run.ended.is_some() => return false,
             Some(handle) if !whole_group => rustix::process::pidfd_send_signal(handle, signal),
             _ if whole_group => rustix::process::kill_process_group(pid, signal),
-            _ if run.ended.is_some() => return false,
             _ => rustix::process::kill_process(pid, signal),
         };
         sent.is_ok()

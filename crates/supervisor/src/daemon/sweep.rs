@@ -27,6 +27,8 @@ pub(super) struct Hunt {
     name: String,
     /// Session and process group of the run: its leader's process id.
     leader: i32,
+    /// When that process started, to notice that its number was given to another.
+    leader_start: u64,
     everywhere: bool,
     kill: bool,
     /// The stop signal to pass on to strays that have not received it.
@@ -61,6 +63,7 @@ impl Daemon {
             group: process.group.clone(),
             name: process.config.name.clone(),
             leader: run.record.pid,
+            leader_start: run.record.start,
             everywhere: run.adopted,
             kill,
             pass_on: (!kill).then_some(Passing {
@@ -103,8 +106,12 @@ impl Daemon {
             .filter_map(|p| p.run.as_ref().filter(|r| r.ended.is_none()))
             .map(|r| (r.record.pid, r.record.start))
             .collect();
-        let mut hunts = std::mem::take(&mut self.hunts);
+        let hunts = std::mem::take(&mut self.hunts);
         let mut found = vec![false; hunts.len()];
+        let recycled: Vec<bool> = hunts
+            .iter()
+            .map(|h| procfs::stat(h.leader).is_some_and(|s| s.start != h.leader_start))
+            .collect();
         for pid in candidates {
             if pid == me || leaders.iter().any(|(leader, _)| *leader == pid) {
                 continue;
@@ -113,9 +120,10 @@ impl Daemon {
                 continue;
             };
             let mut environment = None;
-            for (hunt, found) in hunts.iter_mut().zip(&mut found) {
-                let in_group = stat.group == hunt.leader;
-                let belongs = in_group || stat.session == hunt.leader || {
+            for ((hunt, found), recycled) in hunts.iter().zip(&mut found).zip(&recycled) {
+                let in_group = !recycled && stat.group == hunt.leader;
+                let in_session = !recycled && stat.session == hunt.leader;
+                let belongs = in_group || in_session || {
                     // A later run of the same program may be alive: its processes carry the same
                     // names, but they are newer than its leader.
                     let later_run = self.processes.values().find(|p| {
@@ -138,10 +146,10 @@ impl Daemon {
                 *found = true;
                 if hunt.kill {
                     procfs::signal(pid, stat.start, KILL);
-                } else if let Some(passing) = hunt.pass_on {
-                    if !(in_group && passing.group_has_it) {
-                        procfs::signal(pid, stat.start, passing.signal);
-                    }
+                } else if let Some(passing) = hunt.pass_on
+                    && !(in_group && passing.group_has_it)
+                {
+                    procfs::signal(pid, stat.start, passing.signal);
                 }
             }
         }
