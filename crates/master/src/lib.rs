@@ -11,5 +11,6 @@
 
 mod api;
 pub mod domain;
+mod forward;
 pub mod proxy;
 pub mod store;

@@ -7,6 +7,7 @@ mod json;
 mod json_rpc;
 mod page;
 mod problem;
+mod request;
 mod slap;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 
 use crate::domain::Place;
+use crate::forward::{Forwarder, OtherMaster};
 use crate::store::Store;
 use ::slap::{NodeId, PartitionId};
 use cache::Documents;
@@ -35,6 +37,8 @@ pub(crate) struct App {
     pub(crate) default_node: NodeId,
     /// Software products: name and release.
     pub(crate) products: Vec<(String, String)>,
+    /// Other Masters.
+    pub(crate) forwarder: Forwarder,
     /// A text that differs between two starts.
     pub(crate) run_id: String,
     /// Ready documents of nodes and partitions.
@@ -46,12 +50,14 @@ impl App {
         store: Store,
         default_node: NodeId,
         products: Vec<(String, String)>,
+        masters: Vec<OtherMaster>,
         run_id: String,
     ) -> Self {
         App {
             store,
             default_node,
             products,
+            forwarder: Forwarder::new(masters),
             run_id,
             documents: Documents::default(),
         }

@@ -55,12 +55,11 @@ impl Problem {
     }
 }
 
-/// The reason phrase, with a name for 523, which the proxy answers when another Master is away.
+/// The reason phrase, as upstream's server calls those that have none.
 pub(crate) fn reason(status: StatusCode) -> &'static str {
     match status.as_u16() {
-        500 => "Internal Server Error",
-        523 => "Origin Is Unreachable",
-        _ => status.canonical_reason().unwrap_or("Error"),
+        523 => "Unknown Error",
+        _ => status.canonical_reason().unwrap_or("Unknown Error"),
     }
 }
 

@@ -2,6 +2,9 @@
 
 mod serve;
 mod settings;
+mod show;
 
+pub use crate::forward::OtherMaster;
 pub use serve::{ServeError, Server, Shutdown, serve};
-pub use settings::{Masters, OtherMaster, Overrides, Settings, SettingsError};
+pub use settings::{Overrides, Settings, SettingsError};
+pub use show::{Selection, Table, show};

@@ -113,6 +113,7 @@ fn run(
         store,
         settings.node.clone(),
         settings.products.clone(),
+        settings.masters.clone(),
         run_id(),
     ));
     let workers = std::thread::available_parallelism().map_or(WORKERS_MIN, usize::from);

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
+use slap::NodeId;
 use slap::config::{Config, ConfigError, lines};
 use slap::reference::ReferenceError;
-use slap::{NodeId, PartitionId};
+
+use crate::forward::OtherMaster;
 
 /// The sections that are read, the first one winning.
 const SECTIONS: [&str; 2] = ["slapos", "slapproxy"];
@@ -72,24 +74,6 @@ pub enum SettingsError {
     },
 }
 
-/// Another Master that answers some of the requests (P 6.15).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct OtherMaster {
-    /// Its URL, as the configuration and requests name it.
-    pub url: String,
-    /// Path of the client certificate.
-    pub certificate: Option<PathBuf>,
-    /// Path of its key.
-    pub key: Option<PathBuf>,
-    /// Releases whose requests always go there.
-    pub releases: Vec<String>,
-    /// The partition there as which requests are made; absent for a person's requests.
-    pub requester: Option<(NodeId, PartitionId)>,
-}
-
-/// The other Masters, in the order of the file.
-pub type Masters = Vec<OtherMaster>;
-
 /// What the command line says; it wins over the file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overrides {
@@ -126,7 +110,7 @@ pub struct Settings {
     /// Where to log, when not to standard error.
     pub log_file: Option<PathBuf>,
     /// Other Masters.
-    pub masters: Masters,
+    pub masters: Vec<OtherMaster>,
     /// Whether a host that others can reach is accepted.
     pub allow_remote: bool,
 }
@@ -182,12 +166,7 @@ impl Settings {
             "local_software_release_root",
         )?;
         let allow_remote = overrides.allow_remote
-            || option(None, "allow_remote")?.is_some_and(|value| {
-                matches!(
-                    value.to_ascii_lowercase().as_str(),
-                    "true" | "yes" | "on" | "1"
-                )
-            });
+            || option(None, "allow_remote")?.is_some_and(|value| is_true(&value));
         Ok(Settings {
             database: database_path(&uri)?,
             host: option(overrides.host.as_ref(), "host")?.unwrap_or_else(|| HOST.to_owned()),
@@ -211,6 +190,20 @@ impl Settings {
             })
         }
     }
+}
+
+fn is_true(value: &str) -> bool {
+    matches!(
+        value.to_ascii_lowercase().as_str(),
+        "true" | "yes" | "on" | "1"
+    )
+}
+
+fn is_false(value: &str) -> bool {
+    matches!(
+        value.to_ascii_lowercase().as_str(),
+        "false" | "no" | "off" | "0"
+    )
 }
 
 /// Whether every address of a host is this machine's own.
@@ -283,7 +276,7 @@ fn products(list: &str) -> Result<Vec<(String, String)>, SettingsError> {
     Ok(products)
 }
 
-fn masters(config: &Config) -> Result<Masters, SettingsError> {
+fn masters(config: &Config) -> Result<Vec<OtherMaster>, SettingsError> {
     let mut masters = Vec::new();
     for section in config.sections() {
         let Some(url) = section.strip_prefix("multimaster/") else {
@@ -312,6 +305,8 @@ fn masters(config: &Config) -> Result<Masters, SettingsError> {
             url: url.to_owned(),
             certificate: option("cert").map(PathBuf::from),
             key: option("key").map(PathBuf::from),
+            authority: option("ca_file").map(PathBuf::from),
+            unverified: option("verify").is_some_and(is_false),
             releases: lines(option("software_release_list").unwrap_or_default())
                 .map(str::to_owned)
                 .collect(),

@@ -80,6 +80,23 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// Upstream's proxy wrote it and this Master was not started on it yet.
+    #[error(
+        "the database {path} was written by slapos.core's proxy; it is taken over by the first \
+         `slapos proxy start` with it"
+    )]
+    NotTakenOver {
+        /// The database.
+        path: PathBuf,
+    },
+    /// Something in it makes no sense.
+    #[error("the database {path} cannot be read: {detail}")]
+    Unreadable {
+        /// The database.
+        path: PathBuf,
+        /// What.
+        detail: String,
+    },
     /// There is no such file, and none was to be created.
     #[error("there is no database {path}; `slapos proxy start` creates it")]
     Missing {

@@ -11,6 +11,7 @@ mod queries;
 mod request;
 mod revision;
 mod schema;
+mod snapshot;
 mod writer;
 
 use std::collections::HashSet;
@@ -31,6 +32,7 @@ pub use error::{OpenError, StoreError};
 pub use operations::NodeDescription;
 use revision::Revisions;
 pub use schema::VERSION as SCHEMA_VERSION;
+pub use snapshot::{InstanceRecord, Snapshot};
 use writer::{Write, Writer};
 
 /// Connections for reading. Reads take microseconds: a few serve many.
@@ -628,30 +630,4 @@ fn kind(path: &Path, connection: &Connection) -> Result<Kind, OpenError> {
         .ok_or_else(|| OpenError::Foreign {
             path: path.to_owned(),
         })
-}
-
-/// A read-only look at a database that another process may be using. Nothing is created.
-///
-/// # Errors
-/// [`OpenError`] when the file is missing or not ours.
-pub(crate) fn open_for_show(path: &Path) -> Result<Connection, OpenError> {
-    if !path.is_file() {
-        return Err(OpenError::Missing {
-            path: path.to_owned(),
-        });
-    }
-    let connection = reader(path).map_err(|source| OpenError::Database {
-        path: path.to_owned(),
-        source,
-    })?;
-    match kind(path, &connection)? {
-        Kind::Ours => Ok(connection),
-        Kind::Empty => Err(OpenError::Foreign {
-            path: path.to_owned(),
-        }),
-        Kind::Upstream { version } => Err(OpenError::UpstreamSchema {
-            path: path.to_owned(),
-            found: version,
-        }),
-    }
 }

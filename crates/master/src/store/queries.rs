@@ -58,6 +58,10 @@ instance_query!(
     root_of_tree,
     "WHERE i.tree_id = ?1 AND i.is_root = 1 LIMIT 1"
 );
+instance_query!(
+    everything,
+    "ORDER BY i.shared, n.id, p.position, p.id, i.id"
+);
 instance_query!(roots, "WHERE i.is_root = 1 ORDER BY i.shared, i.id");
 instance_query!(of_tree, "WHERE i.tree_id = ?1 ORDER BY i.id");
 instance_query!(
@@ -549,4 +553,68 @@ pub(super) fn forwarded(connection: &Connection) -> Result<Vec<(String, String)>
         )?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?)
+}
+
+/// All instances, each with the partition of its requester (`user` for a person): those on
+/// partitions by node and partition, then the shared ones.
+pub(super) fn all_instances(
+    connection: &Connection,
+) -> Result<Vec<(InstanceRow, String)>, StoreError> {
+    let partitions: HashMap<i64, String> = connection
+        .prepare_cached(
+            "SELECT i.id, p.reference FROM instance i JOIN partition p ON p.id = i.partition_id",
+        )?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    Ok(many(connection, everything(), [])?
+        .into_iter()
+        .map(|row| {
+            let requester = match row.requester {
+                Some(requester) => partitions.get(&requester).cloned().unwrap_or_default(),
+                None if row.instance.is_root => "user".to_owned(),
+                None => String::new(),
+            };
+            (row, requester)
+        })
+        .collect())
+}
+
+/// All releases asked for: node, release, state.
+pub(super) fn all_installations(
+    connection: &Connection,
+) -> Result<Vec<(String, String, InstallationState)>, StoreError> {
+    let nodes: Vec<(i64, String)> = connection
+        .prepare_cached("SELECT id, reference FROM node ORDER BY id")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let mut found = Vec::new();
+    for (id, node) in nodes {
+        for (release, state) in installations(connection, id)? {
+            found.push((node.clone(), release, state));
+        }
+    }
+    Ok(found)
+}
+
+/// The addresses of all partitions: node, partition, addresses.
+pub(super) fn all_addresses(
+    connection: &Connection,
+) -> Result<Vec<(String, String, Vec<String>)>, StoreError> {
+    let partitions: Vec<(i64, String, String)> = connection
+        .prepare_cached(
+            "SELECT p.id, n.reference, p.reference FROM partition p \
+             JOIN node n ON n.id = p.node_id ORDER BY n.id, p.position, p.id",
+        )?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_, _>>()?;
+    partitions
+        .into_iter()
+        .map(|(id, node, partition)| {
+            let addresses = addresses(connection, id)?
+                .into_iter()
+                .map(|address| address.address)
+                .collect();
+            Ok((node, partition, addresses))
+        })
+        .collect()
 }

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::{Address, Instance, TreeGuid};
+use slap::document::InstanceDocument;
+
+use super::super::request::Frontend;
+use crate::domain::{Address, Instance, Request, TreeGuid};
 
 /// The reference of an instance here.
 pub(super) fn guid(instance: &Instance) -> String {
@@ -86,4 +89,60 @@ pub(super) fn instance(instance: &Instance) -> Value {
         "processing_timestamp": instance.timestamp.seconds(),
         "access_status_message": "",
     })
+}
+
+/// The document of what was asked for elsewhere: what is not known of it is empty.
+fn elsewhere(request: &Request) -> Map<String, Value> {
+    let title = request.title.as_str();
+    let guid = TreeGuid {
+        title: title.to_owned(),
+        root: None,
+        shared: request.shared,
+    };
+    let state = request.state.map_or("started", slap::InstanceState::as_str);
+    let document = json!({
+        "title": title,
+        "instance_guid": guid.to_string(),
+        "software_release_uri": request.release.as_str(),
+        "software_type": request.software_type.as_str(),
+        "state": state,
+        "connection_parameters": {},
+        "parameters": slap::Value::Dict(request.parameters.0.clone()).to_json(),
+        "shared": request.shared,
+        "root_instance_title": title,
+        "ip_list": [],
+        "full_ip_list": [],
+        "sla_parameters": {},
+        "computer_guid": "",
+        "compute_partition_id": "",
+        "processing_timestamp": 0,
+        "access_status_message": "",
+    });
+    match document {
+        Value::Object(entries) => entries,
+        _ => Map::new(),
+    }
+}
+
+/// The document of an instance at another Master.
+pub(super) fn relayed(request: &Request, remote: &InstanceDocument) -> Value {
+    let mut document = elsewhere(request);
+    if let Some(state) = &remote.state {
+        document.insert("state".to_owned(), json!(state));
+    }
+    document.insert("connection_parameters".to_owned(), json!(remote.connection));
+    document.insert("computer_guid".to_owned(), json!(remote.node));
+    document.insert("compute_partition_id".to_owned(), json!(remote.partition));
+    document.into()
+}
+
+/// The document of a short-cut's answer.
+pub(super) fn frontend(request: &Request, frontend: Frontend) -> Value {
+    let mut document = elsewhere(request);
+    document.insert(
+        "connection_parameters".to_owned(),
+        slap::Value::Dict(frontend.connection).to_json(),
+    );
+    document.insert("compute_partition_id".to_owned(), json!(frontend.name));
+    document.into()
 }

@@ -8,6 +8,7 @@ use slap::{
     instance_xml, python,
 };
 
+use super::super::request::{Placed, place};
 use super::super::{App, Call, Problem};
 use super::schema::{Input, Kind, Member, PARTITION, may, need};
 use super::{Answer, document, refusal, success, unknown_instance};
@@ -310,8 +311,12 @@ async fn request(app: &Arc<App>, call: &Call, input: Input<'_>) -> Answer {
         state: Some(state),
         shared,
     };
-    let instance = app.store.request(Arc::new(request)).await?;
-    Ok(document::instance(&instance))
+    let asked = request.clone();
+    Ok(match place(app, call, request).await? {
+        Placed::Here(instance) => document::instance(&instance),
+        Placed::There { document, .. } => document::relayed(&asked, &document),
+        Placed::Frontend(frontend) => document::frontend(&asked, frontend),
+    })
 }
 
 async fn format(app: &App, input: Input<'_>) -> Answer {

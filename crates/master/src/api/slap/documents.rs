@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use slap::document::{
-    InstallationDocument, NodeDocument, PartitionDocument, ReleaseForm, TextDict,
+    InstallationDocument, InstanceDocument, NodeDocument, PartitionDocument, ReleaseForm, TextDict,
 };
 use slap::{Class, InstanceState, Object, ReleaseUrl, Value, instance_xml};
 
 use super::super::Problem;
+use super::super::request::Frontend;
 use crate::domain::{Address, Instance, Partition, Place};
 use crate::store::NodeState;
 
@@ -207,6 +208,68 @@ pub(super) fn requested(instance: &Instance) -> Result<Value, Problem> {
         arguments: Vec::new(),
         attributes,
     })))
+}
+
+/// The answer of a short-cut: a partition that is none (P 1.4.4).
+pub(super) fn frontend(frontend: Frontend) -> Value {
+    let name = Value::String(frontend.name);
+    let nowhere = Value::text("");
+    Value::Object(Box::new(Object {
+        class: Class::ComputerPartition,
+        arguments: vec![nowhere.clone(), name.clone(), Value::None],
+        attributes: BTreeMap::from([
+            ("_computer_id".to_owned(), nowhere.clone()),
+            (
+                "_connection_dict".to_owned(),
+                Value::Dict(frontend.connection),
+            ),
+            ("_parameter_dict".to_owned(), Value::dict::<String>([])),
+            ("_partition_id".to_owned(), name),
+            ("_request_dict".to_owned(), Value::None),
+            ("slap_computer_id".to_owned(), nowhere.clone()),
+            ("slap_computer_partition_id".to_owned(), nowhere),
+        ]),
+    }))
+}
+
+/// What another Master answered, as upstream relays it: all that it said, as a partition, with where
+/// it was said (P 1.4.4).
+pub(super) fn relayed(
+    master: &str,
+    release: &str,
+    shared: bool,
+    document: &InstanceDocument,
+) -> Value {
+    let mut attributes = match document.to_value() {
+        Value::Object(object) => object.attributes,
+        _ => BTreeMap::new(),
+    };
+    let mut named = |name: &str, text: &str| {
+        attributes
+            .entry(name.to_owned())
+            .or_insert_with(|| Value::text(text))
+            .clone()
+    };
+    // A short-cut's answer names itself here only.
+    let node = named("_computer_id", &document.node);
+    let partition = named("_partition_id", &document.partition);
+    for (name, value) in [
+        ("_connection_helper", Value::None),
+        ("_hateoas_navigator", Value::None),
+        ("_master_url", Value::text(master)),
+        ("_request_dict", Value::None),
+        ("_software_release_document", Value::text(release)),
+    ] {
+        attributes.insert(name.to_owned(), value);
+    }
+    if shared {
+        attributes.insert("_synced".to_owned(), Value::Bool(true));
+    }
+    Value::Object(Box::new(Object {
+        class: Class::ComputerPartition,
+        arguments: vec![node, partition, Value::None],
+        attributes,
+    }))
 }
 
 fn connection_xml(connection: Option<&TextDict>) -> Result<Value, Problem> {

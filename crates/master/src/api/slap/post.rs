@@ -11,6 +11,7 @@ use slap::{
 };
 
 use super::super::fields::{Fields, given};
+use super::super::request::{Placed, place as place_request};
 use super::super::{App, Call, Problem, text};
 use super::{documents, get::marshalled};
 use crate::domain::{Address, Parameters, Place, Refusal, Request};
@@ -113,8 +114,15 @@ async fn request(app: &Arc<App>, form: &Fields<'_>, call: &Call) -> Result<Respo
         state,
         shared,
     };
-    let instance = app.store.request(Arc::new(request)).await?;
-    Ok(text(marshal::encode(&documents::requested(&instance)?)?))
+    let release = request.release.clone();
+    let answer = match place_request(app, call, request).await? {
+        Placed::Here(instance) => documents::requested(&instance)?,
+        Placed::There { master, document } => {
+            documents::relayed(&master, release.as_str(), shared, &document)
+        }
+        Placed::Frontend(frontend) => documents::frontend(frontend),
+    };
+    Ok(text(marshal::encode(&answer)?))
 }
 
 async fn publish(app: &App, form: &Fields<'_>) -> Result<Response, Problem> {
