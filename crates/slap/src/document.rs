@@ -63,7 +63,11 @@ fn text_dict(attributes: &Attributes, name: &str) -> Option<TextDict> {
     attributes.get(name)?.as_dict().map(|entries| {
         entries
             .iter()
-            .map(|(key, value)| (key.clone(), python::str(value)))
+            .map(|(key, value)| match value {
+                // An empty text comes back as nothing where it went through the instance XML (P 2).
+                Value::None => (key.clone(), String::new()),
+                given => (key.clone(), python::str(given)),
+            })
             .collect()
     })
 }
