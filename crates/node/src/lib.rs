@@ -30,6 +30,8 @@ pub mod report;
 mod safe_fs;
 mod services;
 pub mod software;
+#[cfg(test)]
+mod testing;
 mod time;
 mod user;
 

@@ -182,6 +182,27 @@ impl Dir {
         Ok(Some((bytes, metadata.modified()?)))
     }
 
+    /// The last bytes of a regular file; `None` when nothing is there.
+    pub(crate) fn read_tail(
+        &self,
+        name: impl AsRef<OsStr>,
+        limit: u64,
+    ) -> io::Result<Option<Vec<u8>>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = absent_is_none(fs::openat(&self.fd, name.as_ref(), flags, Mode::empty()))?;
+        let Some(fd) = fd else { return Ok(None) };
+        let mut file = std::fs::File::from(fd);
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        let start = metadata.len().saturating_sub(limit);
+        io::Seek::seek(&mut file, io::SeekFrom::Start(start))?;
+        let mut bytes = Vec::new();
+        file.take(limit).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
     /// A regular file's bytes; `None` when nothing is there.
     pub(crate) fn read(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Vec<u8>>> {
         let read = self.read_with_time(name, READ_BYTES_MAX)?;

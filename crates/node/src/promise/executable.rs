@@ -1,0 +1,63 @@
+//! Promises that are plain executables (`etc/promise`), run without any Python (N 4.4, end).
+
+use std::time::{Instant, SystemTime};
+
+use super::files::{Answer, Files, Kind};
+use super::rules::{self, Rule};
+use super::{Mode, Promise, Ran};
+use crate::cancel::Cancel;
+use crate::child::{self, ChildError, Spawn};
+use crate::config::NodeConfig;
+use crate::partition::Partition;
+
+/// Runs one and judges its log. `None` when it was interrupted.
+pub(super) fn run(
+    config: &NodeConfig,
+    partition: &Partition<'_>,
+    files: &Files,
+    promise: &Promise,
+    mode: Mode,
+    cancel: &Cancel,
+) -> Option<Ran> {
+    let begin = Instant::now();
+    let started = SystemTime::now();
+    let mut spawn = Spawn::new(&promise.path, &partition.path, &partition.user);
+    spawn.timeout = Some(config.promise_timeout);
+    let (failed, message) = match child::run(spawn, cancel, &mut |_| {}) {
+        Ok(ended) => (!ended.status.success(), ended.output.trim().to_owned()),
+        Err(ChildError::Cancelled { .. }) => return None,
+        Err(ChildError::Timeout { .. }) => {
+            return Some(Ran {
+                elapsed: begin.elapsed(),
+                answer: super::no_answer(files, promise, mode, super::timed_out(config)),
+                facts: None,
+            });
+        }
+        Err(error) => (true, error.to_string()),
+    };
+    let judged = files
+        .append_log(&promise.title, &rules::line(started, failed, &message))
+        .and_then(|()| files.log_tail(&promise.title));
+    // Never an anomaly result: an executable that fails does not bang.
+    let answer = match judged {
+        Ok(log) => {
+            let rule = match mode {
+                Mode::Test => Rule::TEST,
+                Mode::Anomaly => Rule::ANOMALY,
+            };
+            let verdict = rules::judge(&log, rule);
+            Answer::new(Kind::Test, verdict.failed, verdict.message)
+        }
+        // Without its log only this execution can be judged.
+        Err(error) => Answer::new(
+            Kind::Test,
+            failed,
+            format!("{message}\n(its log cannot be used: {error})"),
+        ),
+    };
+    Some(Ran {
+        elapsed: begin.elapsed(),
+        answer,
+        facts: None,
+    })
+}

@@ -1,0 +1,274 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+
+use super::*;
+use crate::testing::TestNode;
+
+/// Runs promises; what failed, and what was said.
+fn run_in(node: &TestNode, more: &str, mode: Mode) -> (Option<String>, String) {
+    let config = node.config(more);
+    let document = node.document();
+    let partition = Partition::open(&config, &document).unwrap();
+    let mut said = String::new();
+    let result = check(&config, &partition, mode, &Cancel::new(), &mut |line| {
+        said.push_str(line);
+        said.push('\n');
+    });
+    match result {
+        Ok(()) => (None, said),
+        Err(PromiseError::Failed(text)) => (Some(text), said),
+        Err(other) => panic!("{other:?}\n{said}"),
+    }
+}
+
+fn run(node: &TestNode, mode: Mode) -> Option<String> {
+    run_in(node, "", mode).0
+}
+
+fn status(node: &TestNode, title: &str) -> Status {
+    let path = node.partition(&format!(".slapgrid/promise/result/{title}.status.json"));
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Makes every promise due again.
+fn age(node: &TestNode) {
+    for entry in fs::read_dir(node.partition(".slapgrid/promise/cache")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut cache: Cache = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        cache.next_run_after = 0.0;
+        fs::write(&path, serde_json::to_string(&cache).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn due_or_not() {
+    let cache = |is_tested, is_anomaly_detected| Cache {
+        is_tested,
+        is_anomaly_detected,
+        periodicity: 2.into(),
+        next_run_after: 100.0,
+        timestamp: 0.0,
+        module_file: String::new(),
+        module_file_mtime: 0.0,
+    };
+    let (both, test_only, anomaly_only) =
+        (cache(true, true), cache(true, false), cache(false, true));
+    for (cache, mode, now, expected) in [
+        (None, Mode::Test, 0.0, Due::Run),
+        (None, Mode::Anomaly, 0.0, Due::Run),
+        (Some(&both), Mode::Test, 50.0, Due::Run),
+        (Some(&both), Mode::Anomaly, 50.0, Due::Later),
+        (Some(&both), Mode::Anomaly, 100.0, Due::Run),
+        (Some(&test_only), Mode::Anomaly, 200.0, Due::Skip),
+        (Some(&test_only), Mode::Test, 50.0, Due::Run),
+        (Some(&anomaly_only), Mode::Test, 200.0, Due::Skip),
+        (Some(&anomaly_only), Mode::Anomaly, 50.0, Due::Later),
+    ] {
+        assert_eq!(due(cache, mode, now), expected, "{mode:?} {now}");
+    }
+}
+
+#[test]
+fn an_executable_fails_at_once_after_deployment_and_at_the_third_time_in_between() {
+    let node = TestNode::new();
+    node.write(
+        "etc/promise/check.sh",
+        "#!/bin/sh\necho it is broken; exit 1\n",
+        0o755,
+    );
+    node.write("etc/promise/data.txt", "", 0o644);
+    let mut failures = Vec::new();
+    for _ in 0..3 {
+        failures.push(run(&node, Mode::Anomaly).is_some());
+        age(&node);
+    }
+    assert_eq!(failures, [false, false, true]);
+    let (failure, said) = run_in(&node, "", Mode::Test);
+    assert_eq!(
+        failure.unwrap(),
+        "Promise 'check.sh' failed with output: it is broken"
+    );
+    assert!(said.contains("Bad promise file at "), "{said}");
+    let status = status(&node, "check");
+    assert!(status.result.failed);
+    assert_eq!(status.result.kind, Kind::Test, "executables never bang");
+    node.write("etc/promise/check.sh", "#!/bin/sh\necho fine\n", 0o755);
+    assert_eq!(run(&node, Mode::Test), None);
+}
+
+#[test]
+fn what_is_not_due_is_not_run_and_its_result_still_counts() {
+    let node = TestNode::new();
+    let counter = node.partition("count");
+    let script = format!("#!/bin/sh\necho x >> {}; exit 1\n", counter.display());
+    node.write("etc/promise/check", &script, 0o755);
+    assert!(run(&node, Mode::Test).is_some());
+    let (failure, said) = run_in(&node, "", Mode::Anomaly);
+    assert!(failure.is_some(), "the saved failure counts");
+    assert!(
+        said.contains("1 promises didn't need to be checked."),
+        "{said}"
+    );
+    assert_eq!(fs::read_to_string(&counter).unwrap(), "x\n");
+}
+
+#[test]
+fn a_promise_that_hangs_is_ended() {
+    let node = TestNode::new();
+    node.write("etc/promise/hang", "#!/bin/sh\nsleep 1000\n", 0o755);
+    let more = "promise_timeout = 1";
+    let message = "Promise 'hang' failed with output: Error: Promise timed out after 1 seconds";
+    assert_eq!(
+        run_in(&node, more, Mode::Anomaly).0,
+        None,
+        "the first time is forgiven"
+    );
+    age(&node);
+    assert_eq!(
+        run_in(&node, more, Mode::Anomaly).0.as_deref(),
+        Some(message)
+    );
+    assert_eq!(run_in(&node, more, Mode::Test).0.as_deref(), Some(message));
+    assert_eq!(status(&node, "hang").result.kind, Kind::Test);
+}
+
+const PLUGIN: &str = "\
+from zope.interface import implementer
+from slapos.grid.promise import interface
+from slapos.grid.promise.generic import GenericPromise
+
+extra_config_dict = {'word': 'hello', 'frequency': '5'}
+
+@implementer(interface.IPromise)
+class RunPromise(GenericPromise):
+  def __init__(self, config):
+    super(RunPromise, self).__init__(config)
+    self.setPeriodicity(float(self.getConfig('frequency')))
+  def sense(self):
+    print('printed by the plugin')
+    BODY
+";
+
+fn plugin(body: &str) -> String {
+    PLUGIN.replace("BODY", body)
+}
+
+#[test]
+fn a_plugin_without_slapos_core_uses_the_stand_in() {
+    let node = TestNode::new();
+    let body =
+        "self.logger.info('%s from %s', self.getConfig('word'), self.getConfig('partition-id'))";
+    let path = node.write("etc/plugin/hello-1.py", &plugin(body), 0o644);
+    node.write("etc/plugin/__init__.py", "", 0o644);
+    let (failure, said) = run_in(&node, "", Mode::Test);
+    assert_eq!(failure, None, "{said}");
+    assert!(said.contains("printed by the plugin"), "{said}");
+    let status = status(&node, "hello-1");
+    assert_eq!(status.result.message.as_deref(), Some("hello from part0"));
+    assert_eq!(status.path, path.display().to_string());
+    let cache = fs::read_to_string(node.partition(".slapgrid/promise/cache/hello-1")).unwrap();
+    assert!(
+        cache.starts_with("{\"is_tested\": true, \"is_anomaly_detected\": true, \"periodicity\": 5.0, \"next_run_after\": "),
+        "{cache}"
+    );
+    let (_, said) = run_in(&node, "", Mode::Anomaly);
+    assert!(
+        !said.contains("printed"),
+        "nothing is due: no Python is started"
+    );
+}
+
+#[test]
+fn what_plugins_do_wrong_is_their_failure() {
+    for (name, text, message) in [
+        (
+            "bad.py",
+            plugin("self.logger.error('it broke')"),
+            "it broke",
+        ),
+        ("bad.py", plugin("raise ValueError('in sense')"), "in sense"),
+        ("bad.py", "syntax error".to_owned(), NO_OUTPUT),
+        ("bad.py", "x = 1\n".to_owned(), NO_OUTPUT),
+        ("1bad.py", plugin("pass"), NO_OUTPUT),
+        ("bad.py", plugin("import os; os._exit(3)"), NO_OUTPUT),
+        (
+            "bad.py",
+            plugin("pass") + "extra_config_dict = {'master-url': 'x'}\n",
+            NO_OUTPUT,
+        ),
+    ] {
+        let node = TestNode::new();
+        node.write(&format!("etc/plugin/{name}"), &text, 0o644);
+        node.write(
+            "etc/plugin/good.py",
+            &plugin("self.logger.info('good')"),
+            0o644,
+        );
+        let (failure, said) = run_in(&node, "", Mode::Test);
+        assert_eq!(
+            failure,
+            Some(format!("Promise '{name}' failed with output: {message}")),
+            "{said}"
+        );
+        assert!(!status(&node, "good").result.failed, "the others are run");
+    }
+}
+
+#[test]
+fn a_plugin_that_hangs_is_ended_and_the_others_are_run() {
+    let node = TestNode::new();
+    node.write(
+        "etc/plugin/a.py",
+        &plugin("import time; time.sleep(1000)"),
+        0o644,
+    );
+    node.write(
+        "etc/plugin/b.py",
+        &plugin("self.logger.info('good')"),
+        0o644,
+    );
+    let (failure, said) = run_in(&node, "promise_timeout = 1", Mode::Test);
+    assert_eq!(
+        failure.as_deref(),
+        Some("Promise 'a.py' failed with output: Error: Promise timed out after 1 seconds"),
+        "{said}"
+    );
+    assert!(!status(&node, "b").result.failed, "{said}");
+}
+
+#[test]
+fn a_plugin_for_one_mode_only_is_left_alone_in_the_other() {
+    let node = TestNode::new();
+    let text = plugin("self.logger.error('never')").replace(
+        "    self.setPeriodicity",
+        "    self.setTestLess()\n    self.setPeriodicity",
+    );
+    node.write("etc/plugin/only.py", &text, 0o644);
+    assert_eq!(run(&node, Mode::Test), None);
+    assert!(
+        !node
+            .partition(".slapgrid/promise/result/only.status.json")
+            .exists()
+    );
+    let failure = run(&node, Mode::Anomaly);
+    assert_eq!(
+        failure.as_deref(),
+        Some("Promise 'only.py' failed with output: never")
+    );
+    assert_eq!(status(&node, "only").result.kind, Kind::Anomaly);
+    assert_eq!(run(&node, Mode::Test), None);
+}
+
+#[test]
+fn a_planted_link_in_the_promises_directories_is_not_followed() {
+    let node = TestNode::new();
+    node.write("etc/promise/check", "#!/bin/sh\nexit 0\n", 0o755);
+    let outside = node.path("outside");
+    fs::write(&outside, "precious").unwrap();
+    fs::create_dir_all(node.partition(".slapgrid/promise/log")).unwrap();
+    std::os::unix::fs::symlink(&outside, node.partition(".slapgrid/promise/log/check.log"))
+        .unwrap();
+    run(&node, Mode::Test);
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "precious");
+}
