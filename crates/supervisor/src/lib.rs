@@ -8,6 +8,21 @@
 //! * [`config`]: what shall run. Read by the daemon, written by a node.
 //! * [`daemon::run`]: keeps it running; [`ensure_running`] starts it from any command.
 //! * [`Client`]: orders and questions. [`ctl`]: the same as text, for people.
+//!
+//! # Where it differs from supervisord on purpose
+//!
+//! * A process that has ended leaves nothing behind: what it started is killed, or, when it was
+//!   told to stop, gets the rest of `stopwaitsecs` to finish. `STOPPED` means that nothing is left.
+//! * KILL always reaches the whole process group, whatever `killasgroup` says.
+//! * `autorestart` waits 1 s, doubling to 60 s, in `BACKOFF`; failed starts wait in the same way.
+//! * Programs see only what is configured and `SUPERVISOR_*`, never the daemon's environment.
+//! * `group=` (a number) is the primary group; upstream ignores it. A user or a log directory that
+//!   does not exist is an error of that program, not of the whole configuration.
+//! * Logs are never written through links. Control characters in them are replaced in XML-RPC,
+//!   where upstream sends a document that its own client cannot read.
+//! * `stopProcessGroup` also waits for what was already stopping.
+//! * After the daemon was killed, the exit code of a process that it had started is unknown (-1).
+//! * Event listeners, `fcgi-program`, syslog, TCP sockets and passwords do not exist.
 
 pub mod client;
 mod clock;
