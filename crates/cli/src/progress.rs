@@ -105,6 +105,7 @@ impl Observer for NodeProgress {
             return node::LogObserver.event(event);
         };
         match event {
+            Event::BuilderSetup { step: "ready" } => self.close("builder"),
             Event::BuilderSetup { step } => {
                 self.show(bars, "builder", format!("preparing the builder: {step}"));
             }
@@ -112,10 +113,10 @@ impl Observer for NodeProgress {
                 self.show(bars, "builder", format!("preparing the builder: {line}"));
             }
             Event::ReleaseStarted { release, .. } => {
-                self.close("builder");
                 self.show(bars, release.as_str(), format!("building {release}"));
             }
             Event::ReleaseOutput { release, line } => {
+                self.close("builder");
                 self.show(
                     bars,
                     release.as_str(),
@@ -160,7 +161,9 @@ impl Observer for NodeProgress {
                     },
                 );
             }
+            // The bars above said it already.
             Event::PartitionUpToDate { .. } => {}
+            Event::Summary(lines) if lines.len() <= 1 => {}
             other => bars.suspend(|| node::LogObserver.event(other)),
         }
     }
