@@ -32,7 +32,9 @@ pub fn http_get(url: &str) -> io::Result<Page> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8(answer).map_err(|_| bad("not UTF-8"))?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| bad("no head"))?;
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .ok_or_else(|| bad("no head"))?;
     let status = head
         .split(' ')
         .nth(1)

@@ -24,7 +24,11 @@ pub fn processes_below(directory: &Path) -> Vec<Process> {
     let needle = directory.as_os_str().as_bytes();
     let mut found = BTreeSet::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
             continue;
         };
         if pid == std::process::id() {

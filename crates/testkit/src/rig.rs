@@ -165,9 +165,8 @@ impl Rig {
              database_uri = {path}/proxy.db\n\
              {proxy_options}"
         );
-        let mut definition = format!(
-            "[computer]\naddress = 127.0.0.1/255.255.255.255\nsoftware_user = {user}\n"
-        );
+        let mut definition =
+            format!("[computer]\naddress = 127.0.0.1/255.255.255.255\nsoftware_user = {user}\n");
         for index in 0..partitions {
             let _ = write!(
                 definition,
@@ -275,7 +274,9 @@ impl Rig {
 
     /// `slapos node software|instance|report|format --now …`.
     pub fn node(&self, command: &str, arguments: &[&str]) -> Run {
-        self.slapos(["node", command, "--now"]).args(arguments).run()
+        self.slapos(["node", command, "--now"])
+            .args(arguments)
+            .run()
     }
 
     /// `slapos supply`.
@@ -285,7 +286,9 @@ impl Rig {
 
     /// `slapos request TITLE RELEASE …`.
     pub fn request(&self, title: &str, release: &str, arguments: &[&str]) -> Run {
-        self.slapos(["request", title, release]).args(arguments).run()
+        self.slapos(["request", title, release])
+            .args(arguments)
+            .run()
     }
 
     /// What `slapos service info` says.
@@ -324,7 +327,11 @@ impl Rig {
     pub fn start_master_as(&self, invocation: &Invocation) {
         let mut running = invocation.start(&self.path.join("log/master.log"));
         eventually("the Master listens", READY, || {
-            assert!(running.is_running(), "the Master ended:\n{}", running.output());
+            assert!(
+                running.is_running(),
+                "the Master ended:\n{}",
+                running.output()
+            );
             if self.port.is_open() {
                 Ok(())
             } else {
@@ -421,7 +428,11 @@ impl Rig {
 impl Drop for Rig {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("processes of the rig: {:#?}\n{}", self.processes(), self.logs());
+            eprintln!(
+                "processes of the rig: {:#?}\n{}",
+                self.processes(),
+                self.logs()
+            );
         }
         *self.master.borrow_mut() = None;
         // Whoever is killed may just have started another one.
@@ -477,7 +488,10 @@ fn logs_below(directory: &Path, files: &mut Vec<PathBuf>) {
         }
         if path.is_dir() {
             let name = entry.file_name();
-            if !["eggs", "parts", "bin", "releases"].iter().any(|skipped| name == *skipped) {
+            if !["eggs", "parts", "bin", "releases"]
+                .iter()
+                .any(|skipped| name == *skipped)
+            {
                 logs_below(&path, files);
             }
         } else if path.extension().is_some_and(|extension| extension == "log") {

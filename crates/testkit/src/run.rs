@@ -18,9 +18,22 @@ use crate::wait::eventually_some;
 const DEADLINE: Duration = Duration::from_secs(240);
 
 /// What a program keeps of the caller's environment: what reaches PyPI, and where programs are.
-const KEPT: &[&str] = &["PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE",
-    "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy",
-    "no_proxy", "LD_LIBRARY_PATH"];
+const KEPT: &[&str] = &[
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "LD_LIBRARY_PATH",
+];
 const KEPT_PREFIXES: &[&str] = &["PIP_", "UV_", "PYENV_"];
 
 /// Another user, for programs that refuse to work as root.
@@ -279,7 +292,11 @@ impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let code = self.code();
         writeln!(f, "{}\nexit code {code}", self.command)?;
-        writeln!(f, "--- stdout\n{}\n--- stderr\n{}\n---", self.stdout, self.stderr)
+        writeln!(
+            f,
+            "--- stdout\n{}\n--- stderr\n{}\n---",
+            self.stdout, self.stderr
+        )
     }
 }
 

@@ -18,7 +18,10 @@ pub fn eventually<T, E: Debug>(
         match ask() {
             Ok(answer) => return answer,
             Err(reason) if Instant::now() >= end => {
-                panic!("{what}: not within {} s; last: {reason:#?}", deadline.as_secs())
+                panic!(
+                    "{what}: not within {} s; last: {reason:#?}",
+                    deadline.as_secs()
+                )
             }
             Err(_) => std::thread::sleep(PAUSE),
         }

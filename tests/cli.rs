@@ -1,0 +1,401 @@
+//! What the command line says when something is wrong: one line, a hint, an exit code; never a
+//! panic, and never half an action.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::Read;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+use testkit::{Process, Rig, Run, eventually};
+
+fn rig() -> Rig {
+    Rig::builder(env!("CARGO_BIN_EXE_slapos")).build()
+}
+
+/// What a person sees: the exit code and stderr, without what differs from run to run.
+fn seen(rig: &Rig, run: &Run) -> String {
+    assert_polite(run);
+    let text = format!("exit code {}\n{}", run.code(), run.stderr);
+    text.replace(&rig.path().display().to_string(), "RIG")
+        .replace(&format!("127.0.0.1:{}", rig.port().number()), "MASTER")
+}
+
+/// No traces of the program's insides, whatever happened.
+fn assert_polite(run: &Run) {
+    for word in [
+        "panicked",
+        "RUST_BACKTRACE",
+        "stack backtrace",
+        "unwrap()",
+        "Os {",
+        "Error {",
+    ] {
+        assert!(
+            !run.stderr.contains(word) && !run.stdout.contains(word),
+            "{word}: {run}"
+        );
+    }
+    assert!(run.code() < 128, "ended by a signal: {run}");
+}
+
+#[test]
+fn a_missing_or_broken_configuration_is_named() {
+    let rig = rig();
+    let list = |name: &str, content: &[u8]| {
+        let file = rig.write(name, content);
+        let run = rig.slapos(["service", "list", "--cfg"]).arg(file).run();
+        assert_eq!(run.stdout, "", "{run}");
+        seen(&rig, &run)
+    };
+    let missing = rig.run(&["service", "list", "--cfg", "/nonexistent/slapos.cfg"]);
+    insta::assert_snapshot!(seen(&rig, &missing), @"");
+    insta::assert_snapshot!(list("garbage.cfg", b"this is not\na configuration\n"), @"");
+    insta::assert_snapshot!(list("empty.cfg", b""), @"");
+    insta::assert_snapshot!(
+        list("twice.cfg", b"[slapos]\nmaster_url = http://a/\nmaster_url = http://b/\n"), @"");
+    insta::assert_snapshot!(list("percent.cfg", b"[slapos]\nmaster_url = http://a/%zz\n"), @"");
+    insta::assert_snapshot!(list("no-url.cfg", b"[slapos]\n"), @"");
+    insta::assert_snapshot!(list("latin1.cfg", b"[slapos]\nmaster_url = http://\xe9/\n"), @"");
+    insta::assert_snapshot!(list("url.cfg", b"[slapos]\nmaster_url = gopher://a/\n"), @"");
+    insta::assert_snapshot!(list("https.cfg", b"[slapos]\nmaster_url = https://127.0.0.1:1/\n"), @"");
+    let directory = rig.run(&["service", "list", "--cfg", "/tmp"]);
+    insta::assert_snapshot!(seen(&rig, &directory), @"");
+    // No configuration at all: where it was looked for.
+    let nowhere = rig
+        .slapos(["service", "list"])
+        .env("SLAPOS_CLIENT_CONFIGURATION", "")
+        .run();
+    insta::assert_snapshot!(seen(&rig, &nowhere), @"");
+    let node = rig
+        .slapos(["node", "software"])
+        .env("SLAPOS_CONFIGURATION", "/nonexistent")
+        .run();
+    insta::assert_snapshot!(seen(&rig, &node), @"");
+    let empty = rig.write("node.cfg", "[slapos]\n");
+    let node = rig.slapos(["node", "software", "--cfg"]).arg(empty).run();
+    insta::assert_snapshot!(seen(&rig, &node), @"");
+}
+
+#[test]
+fn a_master_that_is_not_there_is_named() {
+    let rig = rig();
+    for arguments in [
+        &["service", "list"][..],
+        &["service", "info", "a"],
+        &["computer", "list"],
+        &["computer", "info", "a"],
+        &["supply", "http://a/software.cfg", "local_computer"],
+        &["remove", "http://a/software.cfg", "local_computer"],
+        &["request", "a", "http://127.0.0.1:9/software.cfg"],
+        &["node", "software", "--now"],
+        &["node", "report", "--now"],
+        &["node", "bang"],
+    ] {
+        let run = rig.run(arguments).exits(1);
+        assert_polite(&run);
+        let master = format!("127.0.0.1:{}", rig.port().number());
+        assert!(run.stderr.contains(&master), "names the Master: {run}");
+        let errors = run
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("error:"))
+            .count();
+        assert_eq!(errors, 1, "{run}");
+        assert_eq!(run.stdout, "", "{run}");
+    }
+    insta::assert_snapshot!(seen(&rig, &rig.run(&["service", "list"])), @"");
+}
+
+#[test]
+fn wrong_words_are_explained() {
+    let rig = rig();
+    let said = |arguments: &[&str]| seen(&rig, &rig.run(arguments));
+    insta::assert_snapshot!(said(&["serv", "list"]), @"");
+    insta::assert_snapshot!(said(&["service", "lst"]), @"");
+    insta::assert_snapshot!(said(&["service"]), @"");
+    insta::assert_snapshot!(said(&["request", "a"]), @"");
+    insta::assert_snapshot!(said(&["request", "a", "http://a/", "--state", "running"]), @"");
+    insta::assert_snapshot!(said(&["request", "a", "http://a/", "--parameters", "novalue"]), @"");
+    insta::assert_snapshot!(said(&["request", "a", "http://a/", "--node", "=x"]), @"");
+    insta::assert_snapshot!(said(&["request", "", "http://a/"]), @"");
+    insta::assert_snapshot!(said(&["request", "a", "http://a/", "--timeout", "soon"]), @"");
+    insta::assert_snapshot!(said(&["request", "a", "no/such/profile.cfg"]), @"");
+    insta::assert_snapshot!(said(&["supply", "http://a/software.cfg"]), @"");
+    insta::assert_snapshot!(said(&["service", "list", "--output", "xml"]), @"");
+    insta::assert_snapshot!(said(&["service", "list", "-v", "-q"]), @"");
+}
+
+#[test]
+fn parameter_files_that_cannot_be_used_change_nothing() {
+    let rig = rig();
+    rig.start();
+    let release = rig.release("software/helloworld");
+    rig.request("a", &release, &["--parameters", "name=kept"])
+        .ok();
+    let before = rig.info("a");
+    let with = |name: &str, content: &[u8]| {
+        let file = rig.write(name, content);
+        let run = rig
+            .slapos(["request", "a", &release, "--parameters-file"])
+            .arg(file)
+            .run();
+        assert_ne!(run.code(), 0, "{run}");
+        let text = seen(&rig, &run);
+        text.lines()
+            .filter(|line| !line.contains("INFO"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    insta::assert_snapshot!(with("broken.json", b"{\"name\": "), @"");
+    insta::assert_snapshot!(with("list.json", b"[1, 2]"), @"");
+    insta::assert_snapshot!(with("empty.json", b""), @"");
+    insta::assert_snapshot!(with("broken.yaml", b"a: [1\nb: }"), @"");
+    insta::assert_snapshot!(with("broken.xml", b"<instance><parameter id=\"a\">1</instance>"), @"");
+    insta::assert_snapshot!(with("latin1.json", b"{\"name\": \"\xe9\"}"), @"");
+    let mut huge = b"{\"name\": \"".to_vec();
+    huge.resize(80 << 20, b'x');
+    huge.extend(b"\"}");
+    insta::assert_snapshot!(with("huge.json", &huge), @"");
+    let deep = [vec![b'['; 200_000], vec![b']'; 200_000]].concat();
+    with("deep.json", &[b"{\"a\": ".as_slice(), &deep, b"}"].concat());
+    with("deep.yaml", &[b"a: ".as_slice(), &deep].concat());
+    let bomb = b"a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\n\
+        c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\n\
+        e: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n\
+        g: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f]\nh: &h [*g,*g,*g,*g,*g,*g,*g,*g,*g]\n";
+    with("bomb.yaml", bomb);
+    let missing = rig.run(&[
+        "request",
+        "a",
+        &release,
+        "--parameters-file",
+        "/nonexistent.json",
+    ]);
+    insta::assert_snapshot!(seen(&rig, &missing), @"");
+    let device = rig.run(&["request", "a", &release, "--parameters-file", "/dev/zero"]);
+    assert_polite(&device.exits(1));
+    assert_eq!(rig.info("a"), before);
+}
+
+#[test]
+fn what_does_not_exist_is_named() {
+    let rig = rig();
+    rig.start();
+    let said = |arguments: &[&str]| {
+        let text = seen(&rig, &rig.run(arguments));
+        text.lines()
+            .filter(|line| !line.contains("INFO"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    insta::assert_snapshot!(said(&["service", "info", "nope"]), @"");
+    insta::assert_snapshot!(said(&["computer", "info", "nope"]), @"");
+    insta::assert_snapshot!(said(&["supply", "product.nope", "local_computer"]), @"");
+    insta::assert_snapshot!(said(&["request", "a", "product.nope"]), @"");
+    insta::assert_snapshot!(
+        said(&["request", "a", "http://127.0.0.1:9/s.cfg", "--node", "computer_guid=COMP-404"]), @"");
+    insta::assert_snapshot!(said(&["node", "instance", "--now", "--only", "part99"]), @"");
+    insta::assert_snapshot!(said(&["proxy", "show", "-u", "/nonexistent/proxy.db"]), @"");
+    assert_eq!(rig.run(&["service", "list"]).ok().stdout, "{}\n");
+}
+
+#[test]
+fn a_second_master_says_that_the_port_is_taken() {
+    let rig = rig();
+    rig.start_master();
+    let run = rig.run(&["proxy", "start", "-u", "other.db"]).exits(1);
+    insta::assert_snapshot!(seen(&rig, &run), @"");
+    let run = rig.run(&["proxy", "start", "--host", "0.0.0.0", "--port", "0"]);
+    assert_ne!(run.code(), 0, "not for everybody, unless told so: {run}");
+    assert_polite(&run);
+}
+
+/// Every command of the program, from its own help.
+fn commands(rig: &Rig, prefix: &[String]) -> Vec<Vec<String>> {
+    let help = rig.slapos(prefix).arg("--help").run().ok();
+    assert_eq!(help.stderr, "", "{help}");
+    assert!(help.stdout.contains("Usage:"), "{help}");
+    let mut found = Vec::new();
+    let list = help
+        .stdout
+        .split_once("\nCommands:\n")
+        .map_or("", |(_, list)| list);
+    for line in list.lines().take_while(|line| !line.is_empty()) {
+        let indented = line.strip_prefix("  ").unwrap_or_default();
+        let Some(name) = indented.split(' ').next().filter(|name| !name.is_empty()) else {
+            continue;
+        };
+        if name != "help" {
+            let command = [prefix, &[name.to_owned()]].concat();
+            found.push(command.clone());
+            found.extend(commands(rig, &command));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_command_has_a_help() {
+    let rig = rig();
+    let all: Vec<String> = commands(&rig, &[])
+        .iter()
+        .map(|words| words.join(" "))
+        .collect();
+    for expected in [
+        "request",
+        "supply",
+        "remove",
+        "service list",
+        "service info",
+        "computer list",
+        "computer info",
+        "node format",
+        "node software",
+        "node instance",
+        "node report",
+        "node promise",
+        "node bang",
+        "node status",
+        "node start",
+        "node stop",
+        "node restart",
+        "node tail",
+        "node supervisorctl",
+        "node supervisord",
+        "proxy start",
+        "proxy show",
+        "standalone",
+        "complete",
+    ] {
+        assert!(
+            all.iter().any(|command| command == expected),
+            "no {expected} in {all:?}"
+        );
+    }
+    let version = rig.run(&["--version"]).ok();
+    assert_eq!(
+        version.stdout,
+        format!("slapos {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    assert_eq!(rig.run(&["service", "list", "--version"]).code(), 0);
+    for shell in ["bash", "fish", "zsh"] {
+        let script = rig.run(&["complete", "--shell", shell]).ok();
+        assert!(script.stdout.contains("slapos"), "{script}");
+    }
+    // A machine without any configuration is no reason to refuse help.
+    let bare = rig
+        .slapos(["help", "request"])
+        .env("SLAPOS_CLIENT_CONFIGURATION", "/x")
+        .run();
+    assert!(bare.ok().stdout.contains("--parameters"));
+}
+
+#[test]
+fn json_is_json_and_nothing_else_is_on_stdout() {
+    let rig = rig();
+    rig.start();
+    let release = rig.release("tests/software/services");
+    let request = rig
+        .request("\u{e9} \"a\" <b>", &release, &["--output", "json"])
+        .ok();
+    assert_eq!(
+        request.json(),
+        json!({
+            "title": "\u{e9} \"a\" <b>",
+            "software-url": release,
+            "software-type": "default",
+            "requested-state": "started",
+            "node": "local_computer",
+            "partition": "part0",
+            "connection-parameters": {},
+        })
+    );
+    for arguments in [
+        &["service", "list", "--output", "json"][..],
+        &["service", "info", "\u{e9} \"a\" <b>", "--output", "json"],
+        &["computer", "list", "-o", "json"],
+        &["computer", "info", "local_computer", "-o", "json"],
+        &["proxy", "show", "-o", "json"],
+    ] {
+        let run = rig.run(arguments).ok();
+        assert_ne!(run.json(), Json::Null);
+        assert!(run.stdout.is_ascii(), "{run}");
+    }
+    // For people: a table, and no JSON.
+    let table = rig.run(&["service", "list", "--output", "table"]).ok();
+    assert!(
+        table.stdout.contains("TITLE") && table.stdout.contains(&release),
+        "{table}"
+    );
+    // Quiet means: only results, on stdout.
+    let quiet = rig.request("b", &release, &["-q"]).ok();
+    assert_eq!(quiet.stderr, "");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_reason_to_complain() {
+    let rig = rig();
+    rig.start();
+    let release = rig.release("tests/software/services");
+    // More than a pipe holds.
+    let long = "x".repeat(100_000);
+    rig.request("a", &release, &["--parameters", &format!("text={long}")])
+        .ok();
+    for arguments in [
+        &["service", "info", "a"][..],
+        &["service", "info", "a", "--output", "json"],
+        &["proxy", "show"],
+        &["complete"],
+        &["--help"],
+    ] {
+        let mut child = rig
+            .slapos(arguments)
+            .command()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut byte = [0];
+        child.stdout.take().unwrap().read_exact(&mut byte).unwrap();
+        let mut stderr = String::new();
+        child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut stderr)
+            .unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(stderr, "", "{arguments:?}");
+        assert!(status.code().is_some(), "{arguments:?}: {status}");
+    }
+}
+
+#[test]
+fn a_node_that_is_already_running_is_left_alone() {
+    let rig = rig();
+    rig.start();
+    // A lock whose owner is gone is no obstacle.
+    rig.write("run/software.pid", "4194303");
+    rig.node("software", &[]).ok();
+
+    rig.supply(&rig.release("tests/software/slow"));
+    let log = rig.path().join("log/software.log");
+    let mut first = rig.slapos(["node", "software", "--now"]).start(&log);
+    let minute = Duration::from_secs(60);
+    eventually("the build is at it", minute, || {
+        assert!(first.is_running(), "{}", first.output());
+        let sleeping = |process: &Process| process.command.contains("sleep 3.003");
+        if rig.processes().iter().any(sleeping) {
+            Ok(())
+        } else {
+            Err(first.output())
+        }
+    });
+    let second = rig.node("software", &[]).exits(10);
+    assert!(
+        second.stderr.contains(&first.pid().to_string()),
+        "names who runs: {second}"
+    );
+    assert_eq!(first.wait(minute), 0, "{}", first.output());
+}
