@@ -529,7 +529,7 @@ mod tests {
         std::fs::create_dir_all(&locked).unwrap();
         std::fs::write(locked.join("file"), "x").unwrap();
         symlink(&outside, dir.path().join("a/escape")).unwrap();
-        std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&locked, std::fs::Permissions::from_mode(0o000)).unwrap();
         dir.remove_contents().unwrap();
         assert!(dir.names().unwrap().is_empty());
         assert_eq!(std::fs::read_to_string(&outside).unwrap(), "precious");
@@ -549,7 +549,7 @@ mod tests {
     #[test]
     fn the_same_bytes_are_not_written_again() {
         let (_root, dir, _) = fixture();
-        let mut write = |bytes: &[u8], mode| {
+        let write = |bytes: &[u8], mode| {
             dir.write_if_different("f", bytes, mode, None, Durable::Yes)
                 .unwrap()
         };

@@ -287,7 +287,7 @@ fn pretty(document: &str) -> String {
     let mut depth = 0_usize;
     let mut rest = document;
     let mut leaf = false;
-    let mut line = |depth: usize, out: &mut String| {
+    let line = |depth: usize, out: &mut String| {
         if !out.is_empty() {
             out.push('\n');
         }
