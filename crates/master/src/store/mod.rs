@@ -55,8 +55,9 @@ pub struct NodeState {
 
 /// The database of a Master.
 pub struct Store {
-    writer: Writer,
+    /// Closed before the writer's connection, which as the last one leaves a single file behind.
     readers: Vec<Mutex<Connection>>,
+    writer: Writer,
     next_reader: AtomicUsize,
     revisions: Arc<Revisions>,
     default_node: String,
