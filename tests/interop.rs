@@ -349,10 +349,10 @@ fn our_node_deploys_with_upstreams_master() {
     );
 }
 
-/// Partitions of upstream's node are taken over by ours, and given back, without a restart of what
-/// runs: they read and write the same files.
+/// Partitions of upstream's node are taken over by ours, and given back: they read and write the
+/// same files, speak the same words to the same supervisor, and leave alone what is up to date.
 #[test]
-fn a_node_can_be_upgraded_in_place() {
+fn a_node_can_be_upgraded_in_place_and_back() {
     let rig = builder().user(Unprivileged::when_root()).build();
     let Some(peer) = Peer::get(&rig) else { return };
     rig.start_master();
@@ -363,51 +363,36 @@ fn a_node_can_be_upgraded_in_place() {
     theirs("software").ok();
     rig.request("a", &release, &[]).ok();
     theirs("instance").ok();
-    let stamp = |name: &str| {
-        fs::metadata(rig.partition("part0").join(name))
-            .unwrap()
-            .modified()
+    let state = || {
+        let file = rig.partition("part0").join("buildout.cfg");
+        let written = fs::metadata(file).unwrap().modified().unwrap();
+        (written, rig.services("part0", "sleep"))
     };
-    let (before, services) = (
-        stamp("buildout.cfg").unwrap(),
-        rig.services("part0", "sleep"),
-    );
-    assert_eq!(services.len(), 3);
+    let before = state();
+    assert_eq!(before.1.len(), 3);
 
     rig.node("format", &[]).ok();
     rig.node("software", &[]).ok();
     rig.node("instance", &[]).ok();
-    assert_eq!(
-        stamp("buildout.cfg").unwrap(),
-        before,
-        "it is up to date for ours too"
-    );
-    assert_eq!(
-        rig.services("part0", "sleep"),
-        services,
-        "nothing was restarted"
-    );
-    rig.request("a", &release, &["--parameters", "text=ours"])
-        .ok();
+    assert_eq!(state(), before, "what is up to date is not touched");
+
+    // When something changes our node processes it, with upstream's supervisor and its builder.
+    rig.request("a", &release, &["--parameters", "text=ours"]).ok();
     rig.node("instance", &[]).ok();
-    assert_eq!(
-        rig.services("part0", "sleep"),
-        services,
-        "nothing was restarted"
-    );
-    assert_eq!(
-        rig.info("a")["connection-parameters"]["text"],
-        json!("ours")
-    );
+    assert_eq!(rig.info("a")["connection-parameters"]["text"], json!("ours"));
+    let ours = state();
+    assert_eq!(ours.1.len(), 3);
     theirs("instance").ok();
-    assert_eq!(
-        rig.services("part0", "sleep"),
-        services,
-        "nothing was restarted"
-    );
+    assert_eq!(state(), ours, "what is up to date is not touched");
+
+    rig.request("a", &release, &["--parameters", "text=theirs"]).ok();
+    theirs("instance").ok();
+    assert_eq!(rig.info("a")["connection-parameters"]["text"], json!("theirs"));
+    assert_eq!(rig.services("part0", "sleep").len(), 3);
     rig.request("a", &release, &["--state", "destroyed"]).ok();
     rig.node("report", &[]).ok();
     assert_eq!(rig.services("part0", ""), []);
+    assert_eq!(fs::read_dir(rig.partition("part0")).unwrap().count(), 0);
 }
 
 // ---------------------------------------------------------------------------------------------
