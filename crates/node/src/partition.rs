@@ -1,19 +1,21 @@
 //! One partition of this node on disk, as every command uses it (N 2.3).
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use slap::document::PartitionDocument;
-use slap::{PartitionId, ReleaseUrl};
+use slap::{PartitionId, ReleaseUrl, python};
 use slap_client::Client;
 
 use crate::config::NodeConfig;
 use crate::instance::plan::Observed;
 use crate::outcome::Error;
 use crate::safe_fs::{Dir, Durable, Owner};
+use crate::time;
 use crate::user::User;
 
 /// Equal to the Master's timestamp when the partition is as the Master wants it.
@@ -195,25 +197,49 @@ pub(crate) fn tidy_free(config: &NodeConfig, id: &PartitionId) -> Result<Option<
     Ok(left.then(|| format!("Free partition {id} contains file(s) in {}", path.display())))
 }
 
-/// Makes sure that one command at a time works in a partition: `instance` and `report` have locks
-/// of their own and do run side by side. `None` when another command has it. The lock is not kept
-/// in the partition, where its user could hold it for ever.
-pub(crate) fn lock(config: &NodeConfig, id: &PartitionId) -> Result<Option<fs::File>, Error> {
-    let path = config.instance_root.join(format!("var/run/{id}.lock"));
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(Error::io("open the lock", &path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(Error::io("lock", path)(error.into())),
-    }
+/// Held while a command works in a partition: `instance` and `report` have locks of their own and
+/// do run side by side.
+pub(crate) struct PartitionLock {
+    file: fs::File,
 }
 
-/// Now, as files of the node record it.
-pub(crate) fn now() -> SystemTime {
-    SystemTime::now()
+impl PartitionLock {
+    /// Takes the partition's lock; `None` when another command has it. The lock is not kept in the
+    /// partition, where its user could hold it for ever.
+    pub(crate) fn take(config: &NodeConfig, id: &PartitionId) -> Result<Option<Self>, Error> {
+        let path = config.instance_root.join(format!("var/run/{id}.lock"));
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(Error::io("open the lock", &path))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(PartitionLock { file })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(Error::io("lock", path)(error.into())),
+        }
+    }
+
+    /// Notes that the instance was destroyed now: whoever works with an older document must not
+    /// bring it back to life.
+    pub(crate) fn note_destroyed(&self) -> std::io::Result<()> {
+        let moment = python::float(time::unix(SystemTime::now()));
+        self.file
+            .write_all_at(format!("{moment}\n").as_bytes(), 0)?;
+        self.file.sync_data()
+    }
+
+    /// Whether the instance was destroyed after this moment.
+    pub(crate) fn was_destroyed_after(&self, moment: SystemTime) -> bool {
+        let mut text = [0; 64];
+        let count = self.file.read_at(&mut text, 0).unwrap_or(0);
+        let text = String::from_utf8_lossy(&text[..count]);
+        let noted = text
+            .lines()
+            .next()
+            .and_then(|line| line.parse::<f64>().ok());
+        noted.is_some_and(|noted| noted >= time::unix(moment))
+    }
 }

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -300,8 +301,9 @@ impl Dir {
         let fd = fs::openat(&self.fd, name.as_ref(), flags, Mode::from_raw_mode(mode))?;
         let file = std::fs::File::from(fd);
         let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::other("not a regular file"));
+        // A second name would be somebody else's file.
+        if !metadata.is_file() || metadata.nlink() != 1 {
+            return Err(io::Error::other("not a regular file of its own"));
         }
         if let Some((uid, gid)) = owner
             && metadata.len() == 0
@@ -504,6 +506,9 @@ mod tests {
         symlink(&outside, dir.path().join("file")).unwrap();
         assert!(dir.read("file").is_err());
         assert!(dir.append("file", 0o600, None).is_err());
+        std::fs::hard_link(&outside, dir.path().join("second")).unwrap();
+        assert!(dir.append("second", 0o600, None).is_err());
+        std::fs::remove_file(dir.path().join("second")).unwrap();
         dir.write("file", b"new", 0o640, None, Durable::No).unwrap();
         assert_eq!(std::fs::read_to_string(&outside).unwrap(), "precious");
         assert_eq!(dir.read("file").unwrap().unwrap(), b"new");

@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use common::{Fake, Node, RELEASE, eventually, installation, script};
 use node::software::BuildError;
@@ -589,4 +589,79 @@ fn usage_is_told_once_and_kept_until_it_is() {
         1,
         "only the broken one stays"
     );
+}
+
+#[test]
+fn what_was_destroyed_meanwhile_does_not_come_back() {
+    let (node, mut fake) = (Node::new(2), Fake::new());
+    node.with_release();
+    node.want("part0", InstanceState::Started, "1");
+    node.want("part1", InstanceState::Started, "1");
+    run_instance(&node, &fake).unwrap();
+    node.want("part0", InstanceState::Started, "2");
+    node.want("part1", InstanceState::Started, "2");
+    // While the first is processed, the other is given up and destroyed: the run's document is old.
+    let mut config = node.config("");
+    config.workers = 1;
+    let report_config = config.clone();
+    let state = std::sync::Arc::clone(&node.master.state);
+    fake.partition = Box::new(move |_, _| {
+        for partition in &mut state.lock().unwrap().document.partitions {
+            if partition.partition.as_str() == "part1" {
+                partition.state = Some(InstanceState::Destroyed);
+            }
+        }
+        let outcome = report::run(&report_config, &Default::default(), &LogObserver).unwrap();
+        assert_eq!(outcome, Outcome::Success);
+        Ok(())
+    });
+    fake.built();
+    run_instance_with(&config, &fake, &Default::default()).unwrap();
+    assert_eq!(fake.built(), ["part0"]);
+    assert!(node.running("part1").is_empty());
+    let left = fs::read_dir(node.path("inst/part1")).unwrap().count();
+    assert_eq!(left, 0);
+}
+
+/// Needs root; nothing to see without.
+#[test]
+fn root_acts_as_the_partitions_user() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let root = fs::metadata("/proc/self").unwrap().uid() == 0;
+    if !root {
+        return;
+    }
+    let (node, mut fake) = (Node::new(1), Fake::new());
+    node.with_release();
+    let partition = node.path("inst/part0");
+    chown(&partition, Some(65_534), Some(65_534)).unwrap();
+    fs::set_permissions(node.root.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    fake.partition = Box::new(|job, _| {
+        script(&job.directory.join("etc/promise/who"), "id -u; id -g; pwd");
+        let etc = job.directory.join("etc/service/who");
+        script(
+            &etc,
+            "id -u > $HOME/who; id -u > /tmp/none/none; id -u > who; exec sleep 1000",
+        );
+        Ok(())
+    });
+    node.want("part0", InstanceState::Started, "1");
+    assert_eq!(run_instance(&node, &fake).unwrap(), Outcome::Success);
+    let owner = |name: &str| {
+        let metadata = fs::symlink_metadata(partition.join(name)).unwrap();
+        (metadata.uid(), metadata.gid(), metadata.mode() & 0o7777)
+    };
+    assert_eq!(owner("buildout.cfg"), (0, 65_534, 0o640));
+    assert_eq!(owner(".slapgrid"), (65_534, 65_534, 0o755));
+    assert_eq!(owner(".slapgrid/promise/log"), (65_534, 65_534, 0o700));
+    assert_eq!(owner(".slapgrid/promise/result/who.status.json").0, 65_534);
+    assert_eq!(owner("software_release").0, 65_534);
+    assert_eq!(owner(".timestamp"), (0, 0, 0o644));
+    let status = partition.join(".slapgrid/promise/result/who.status.json");
+    let status = fs::read_to_string(status).unwrap();
+    let said = format!("65534\\n65534\\n{}", partition.display());
+    assert!(status.contains(&said), "{status}");
+    eventually("the service says who it is", || {
+        fs::read_to_string(partition.join("who")).is_ok_and(|text| text == "65534\n")
+    });
 }

@@ -176,3 +176,38 @@ fn interpreters_are_found_in_scripts() {
     );
     assert_eq!(python("#!/bin/sh\necho hello\n"), None);
 }
+
+/// Needs root; nothing to see without.
+#[test]
+fn root_becomes_the_user_for_good() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let nobody = User {
+        uid: 65_534,
+        gid: 65_534,
+        name: "nobody".into(),
+        home: "/nonexistent".into(),
+        groups: vec![60, 65_534],
+    };
+    let script = "id -u; id -g; id -G; grep -E '^(Uid|Gid)' /proc/self/status; echo $HOME";
+    let ended = run(
+        shell(script, Path::new("/"), &nobody),
+        &Cancel::new(),
+        &mut |_| {},
+    )
+    .unwrap();
+    let ids = "65534\t65534\t65534\t65534";
+    assert_eq!(
+        ended.output,
+        format!("65534\n65534\n65534 60\nUid:\t{ids}\nGid:\t{ids}\n/nonexistent\n")
+    );
+    let strange = User { gid: 0, ..nobody };
+    let error = run(
+        shell("id", Path::new("/"), &strange),
+        &Cancel::new(),
+        &mut |_| {},
+    )
+    .unwrap_err();
+    assert!(error.to_string().contains("group of root"), "{error}");
+}

@@ -10,6 +10,7 @@ pub(crate) mod plan;
 mod process;
 
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 use slap::document::{NodeDocument, PartitionDocument};
 use slap_client::Client;
@@ -20,7 +21,7 @@ use crate::lock::Lock;
 use crate::observer::{Event, Observer};
 use crate::outcome::{Error, Outcome};
 use crate::parallel;
-use crate::partition::{self, Partition};
+use crate::partition::{self, Partition, PartitionLock};
 use crate::safe_fs::Dir;
 use crate::services::Services;
 use crate::software::{Builder, ZcBuildout};
@@ -71,6 +72,7 @@ pub fn run_with(
     config.prepare_structure()?;
     let services = Services::connect(config)?;
     let client = config.master.client()?;
+    let fetched = SystemTime::now();
     let document = match client.node(&config.node) {
         Ok(document) => document,
         // Whatever a Master answers that is not about this node, what is deployed runs on (P7).
@@ -95,6 +97,7 @@ pub fn run_with(
             force_stop: options.force_stop,
             maximum_periodicity: config.maximum_periodicity,
         },
+        fetched,
         stopped: Mutex::new(None),
     };
     let results = parallel::map(&selected, config.workers, |document| {
@@ -112,6 +115,8 @@ enum Stop {
 struct Run<'a> {
     means: &'a Means<'a>,
     wish: Wish,
+    /// When the Master's document was asked for.
+    fetched: SystemTime,
     stopped: Mutex<Option<Stop>>,
 }
 
@@ -132,7 +137,7 @@ impl Run<'_> {
         let means = self.means;
         let id = &document.partition;
         let observed = partition::observe(means.config, document);
-        match plan::step(document, &observed, &self.wish, process::now()) {
+        match plan::step(document, &observed, &self.wish, SystemTime::now()) {
             Step::Free => {
                 if let Some(warning) = partition::tidy_free(means.config, id)? {
                     means.observer.event(&Event::Warning(&warning));
@@ -154,12 +159,18 @@ impl Run<'_> {
                 Ok(())
             }
             Step::Process { goal, mark } => {
-                let Some(_lock) = partition::lock(means.config, id)? else {
+                let Some(lock) = PartitionLock::take(means.config, id)? else {
                     means.observer.event(&Event::Info(&format!(
                         "{id}: another command works on it, it is processed next time"
                     )));
                     return Ok(());
                 };
+                if lock.was_destroyed_after(self.fetched) {
+                    means.observer.event(&Event::Info(&format!(
+                        "{id}: its instance was destroyed meanwhile"
+                    )));
+                    return Ok(());
+                }
                 let partition = Partition::open(means.config, document)?;
                 process::process(means, &partition, goal, mark.as_deref())
             }

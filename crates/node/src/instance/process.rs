@@ -1,7 +1,7 @@
 //! Making one partition what its instance shall be (N 3.2).
 
 use std::fs;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use slap::python;
 use slap_client::Client;
@@ -477,9 +477,4 @@ impl Work<'_> {
         let text = format!("{}: {text}", self.partition.id());
         self.means.observer.event(&Event::Warning(&text));
     }
-}
-
-/// The moment, for callers that time their work.
-pub(crate) fn now() -> SystemTime {
-    crate::partition::now()
 }

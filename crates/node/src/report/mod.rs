@@ -24,7 +24,7 @@ use crate::lock::Lock;
 use crate::observer::{Event, Observer};
 use crate::outcome::{Error, Outcome};
 use crate::parallel;
-use crate::partition::{self, Partition};
+use crate::partition::{self, Partition, PartitionLock};
 use crate::safe_fs::Dir;
 use crate::services::Services;
 
@@ -257,7 +257,7 @@ impl Run<'_> {
         if self.cancel.is_cancelled() {
             return Removal::Postponed;
         }
-        let lock = match partition::lock(self.config, id) {
+        let lock = match PartitionLock::take(self.config, id) {
             Ok(Some(lock)) => lock,
             Ok(None) => {
                 self.info(&format!(
@@ -270,15 +270,17 @@ impl Run<'_> {
                 return Removal::Failed;
             }
         };
-        let result = self.try_remove(document);
-        drop(lock);
-        result.unwrap_or_else(|text| {
+        self.try_remove(document, &lock).unwrap_or_else(|text| {
             self.fail(id, &text);
             Removal::Failed
         })
     }
 
-    fn try_remove(&self, document: &PartitionDocument) -> Result<Removal, String> {
+    fn try_remove(
+        &self,
+        document: &PartitionDocument,
+        lock: &PartitionLock,
+    ) -> Result<Removal, String> {
         let id = &document.partition;
         let node = &self.config.node;
         self.services.stop(id).map_err(|error| error.to_string())?;
@@ -326,6 +328,8 @@ impl Run<'_> {
                 line,
             });
         })?;
+        lock.note_destroyed()
+            .map_err(|error| format!("cannot note the destruction: {error}"))?;
         destroy::remove_files(&partition).map_err(|error| error.to_string())?;
         self.report_destroyed(id)
     }

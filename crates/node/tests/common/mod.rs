@@ -307,12 +307,14 @@ pub fn script(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+type Output<'a> = &'a mut dyn FnMut(&str);
+type ReleaseWork = dyn Fn(&ReleaseJob<'_>, Output<'_>) -> Result<(), BuildError> + Sync;
+type PartitionWork = dyn Fn(&PartitionJob<'_>, Output<'_>) -> Result<(), BuildError> + Sync;
+
 /// A builder that does what the test says.
 pub struct Fake {
-    pub release:
-        Box<dyn Fn(&ReleaseJob<'_>, &mut dyn FnMut(&str)) -> Result<(), BuildError> + Sync>,
-    pub partition:
-        Box<dyn Fn(&PartitionJob<'_>, &mut dyn FnMut(&str)) -> Result<(), BuildError> + Sync>,
+    pub release: Box<ReleaseWork>,
+    pub partition: Box<PartitionWork>,
     pub partitions_built: Mutex<Vec<String>>,
 }
 
