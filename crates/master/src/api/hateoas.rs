@@ -132,9 +132,10 @@ fn search(app: &App, query: &str, columns: &[&str], limit: usize) -> Result<Resp
         .ok_or_else(|| Problem::bad_request(format!("Unhandled query: {query}")))?;
     let rows: Vec<Value> = match understood {
         Query::Trees(None) => app.store.roots()?.iter().map(tree_row).collect(),
-        Query::Trees(Some(title)) => [false, true]
-            .into_iter()
-            .filter_map(|shared| app.store.root(title, shared).transpose())
+        Query::Trees(Some(title)) => spellings(title)
+            .iter()
+            .flat_map(|title| [(title, false), (title, true)])
+            .filter_map(|(title, shared)| app.store.root(title, shared).transpose())
             .map(|root| Ok(tree_row(&root?)))
             .collect::<Result<_, Problem>>()?,
         Query::Nodes(reference) => app
@@ -154,6 +155,24 @@ fn search(app: &App, query: &str, columns: &[&str], limit: usize) -> Result<Resp
     };
     let rows: Vec<Value> = rows.into_iter().take(limit).collect();
     Ok(answer(&json!({"_embedded": {"contents": rows}})))
+}
+
+/// The titles a quoted value may mean: upstream's clients paste it as it is, ours escape quotes and
+/// backslashes as the query language of ERP5 wants it.
+fn spellings(value: &str) -> Vec<String> {
+    let mut unescaped = String::with_capacity(value.len());
+    let mut characters = value.chars();
+    while let Some(character) = characters.next() {
+        unescaped.push(match character {
+            '\\' => characters.next().unwrap_or(character),
+            other => other,
+        });
+    }
+    let mut titles = vec![value.to_owned()];
+    if unescaped != value {
+        titles.push(unescaped);
+    }
+    titles
 }
 
 fn relative_url(kind: &str, name: &str) -> String {
@@ -312,6 +331,14 @@ fn node_document(node: &Node) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn titles_are_found_pasted_or_escaped() {
+        assert_eq!(spellings("a b"), ["a b"]);
+        assert_eq!(spellings("a\"b"), ["a\"b"]);
+        assert_eq!(spellings("a\\\"b\\\\c"), ["a\\\"b\\\\c", "a\"b\\c"]);
+        assert_eq!(spellings("end\\"), ["end\\"]);
+    }
 
     #[test]
     fn the_queries_clients_send() {

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use slap::document::TextDict;
 use slap::{InstallationState, InstanceTitle, NodeId, ReleaseUrl};
@@ -39,6 +40,8 @@ use writer::{Write, Writer};
 const READERS: usize = 4;
 /// How long SQLite waits for another process, such as one that shows the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much of the file a reader may map into its memory.
+const READER_MAP_BYTES: i64 = 256 << 20;
 /// Prepared statements kept per connection.
 const STATEMENTS: usize = 128;
 
@@ -546,10 +549,19 @@ fn reader(path: &Path) -> rusqlite::Result<Connection> {
         path,
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
+    tune(&connection)?;
+    connection.pragma_update(None, "mmap_size", READER_MAP_BYTES)?;
+    Ok(connection)
+}
+
+/// What all connections have in common.
+fn tune(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    connection.pragma_update(None, "mmap_size", 256_i64 << 20)?;
-    Ok(connection)
+    // Otherwise SQLite compiles a statement anew for each new value of some of its parameters, which
+    // costs far more than running it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 /// Brings a database to the present schema and its connection into the mode for writing.
@@ -563,8 +575,7 @@ fn prepare(
         path: path.to_owned(),
         source,
     };
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(database)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    tune(connection).map_err(database)?;
     let kind = kind(path, connection)?;
     if let Kind::Upstream { version } = kind {
         import::run(path, connection, version, default_node, clock)?;

@@ -70,11 +70,13 @@ instance_query!(
 );
 instance_query!(
     of_node,
-    "WHERE i.partition_id IS NOT NULL AND p.node_id = ?1 ORDER BY p.position, p.id"
+    "WHERE i.partition_id IN (SELECT id FROM partition WHERE node_id = ?1 AND busy = 1) \
+     ORDER BY p.position, p.id"
 );
 instance_query!(
     shared_of_node,
-    "WHERE i.host_id IS NOT NULL AND p.node_id = ?1 AND i.state = 'started' ORDER BY i.id"
+    "WHERE i.host_id IN (SELECT b.id FROM partition a JOIN instance b ON b.partition_id = a.id \
+     WHERE a.node_id = ?1 AND a.busy = 1) AND i.state = 'started' ORDER BY i.id"
 );
 instance_query!(
     shared_of_host,

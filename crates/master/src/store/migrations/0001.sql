@@ -65,6 +65,7 @@ CREATE TABLE instance (
 ) STRICT;
 CREATE INDEX instance_requester ON instance (requester_id) WHERE requester_id IS NOT NULL;
 CREATE INDEX instance_host ON instance (host_id) WHERE host_id IS NOT NULL;
+CREATE INDEX instance_release ON instance (release, software_type) WHERE shared = 0;
 
 -- Software releases asked for on nodes.
 CREATE TABLE installation (
