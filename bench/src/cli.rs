@@ -52,7 +52,7 @@ pub(crate) fn compare(
                 if index == 1 {
                     process.arg("--cfg").arg(&master.configuration);
                 }
-                let measured = process::measure(&mut process, log)?;
+                let measured = process::measure(&mut process, None, log)?;
                 if measured.code != 0 {
                     return Err(Failure::new(format!(
                         "`{command}` of {} failed:\n{}",

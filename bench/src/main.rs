@@ -16,6 +16,7 @@ mod trivial;
 mod wire;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -40,6 +41,10 @@ enum Hidden {
     /// Run one command and print what it used
     #[command(hide = true)]
     Measure {
+        #[arg(long, requires = "gid")]
+        uid: Option<u32>,
+        #[arg(long)]
+        gid: Option<u32>,
         #[arg(last = true)]
         command: Vec<String>,
     },
@@ -129,7 +134,7 @@ impl Sizes {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.hidden {
-        Some(Hidden::Measure { command }) => process::launcher(&command),
+        Some(Hidden::Measure { uid, gid, command }) => process::launcher(uid.zip(gid), &command),
         None => run(&arguments.options),
     };
     match result {
@@ -154,6 +159,9 @@ fn run(options: &Options) -> Result<(), Failure> {
         .prefix("slapos-bench.")
         .tempdir_in("/tmp")
         .context("making a temporary directory")?;
+    // The node's programs may run as another user.
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))
+        .context("opening the temporary directory")?;
 
     let mut results = report::Results {
         peers: peers.iter().map(|peer| peer.description.clone()).collect(),

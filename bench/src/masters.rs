@@ -67,6 +67,10 @@ impl Master {
         })
     }
 
+    fn cpu_seconds(&self) -> f64 {
+        process::cpu_seconds(self.running.pid())
+    }
+
     pub(crate) fn resident_kib(&self) -> u64 {
         process::resident_kib(self.running.pid())
     }
@@ -141,6 +145,8 @@ pub(crate) struct Figures {
     pub(crate) per_second: f64,
     pub(crate) p50_s: f64,
     pub(crate) p99_s: f64,
+    /// Processor time of the Master for one reply.
+    pub(crate) cpu_s: f64,
     pub(crate) body_bytes: f64,
     /// Replies over all rounds.
     pub(crate) replies: usize,
@@ -153,7 +159,12 @@ pub(crate) struct MasterFigures {
     /// By [`Work::ALL`], then by connections (one, many).
     pub(crate) work: Vec<[Figures; 2]>,
     pub(crate) idle_kib: u64,
+    /// After all work but new requests.
     pub(crate) loaded_kib: u64,
+    /// After all work.
+    pub(crate) grown_kib: u64,
+    /// How many instances it has then.
+    pub(crate) instances: usize,
     /// New requests that were answered with a partition another one got as well.
     pub(crate) given_twice: usize,
 }
@@ -168,12 +179,20 @@ struct Candidate<'a> {
     peer: &'a Peer,
     master: Master,
     idle_kib: u64,
+    loaded_kib: u64,
     /// New requests that were answered with a partition another one got as well.
     given_twice: usize,
     /// Nodes made for new requests, to give each a name of its own.
     nodes: usize,
     /// By work, by connections: one outcome per round.
-    outcomes: Vec<[Vec<Outcome>; 2]>,
+    outcomes: Vec<[Vec<Round>; 2]>,
+}
+
+/// One round of one measurement.
+struct Round {
+    outcome: Outcome,
+    /// Processor time of the Master during it.
+    cpu_s: f64,
 }
 
 /// Measures the Masters of all peers: A B A B, round after round.
@@ -195,47 +214,65 @@ pub(crate) fn compare(
             peer,
             master,
             idle_kib,
+            loaded_kib: 0,
             given_twice: 0,
             nodes: 0,
             outcomes,
         });
     }
     same_answers(&candidates)?;
-    for round in 1..=sizes.rounds {
-        for (index, work) in Work::ALL.into_iter().enumerate() {
+    // New requests last: until then all have the same instances, and what memory they need compares.
+    let (new, others): (Vec<_>, Vec<_>) = Work::ALL
+        .into_iter()
+        .enumerate()
+        .partition(|(_, work)| *work == Work::New);
+    measure_rounds(&mut candidates, &others, sizes)?;
+    for candidate in &mut candidates {
+        candidate.loaded_kib = candidate.master.resident_kib();
+    }
+    measure_rounds(&mut candidates, &new, sizes)?;
+    Ok(candidates.iter().map(Candidate::figures).collect())
+}
+
+fn measure_rounds(
+    candidates: &mut [Candidate<'_>],
+    works: &[(usize, Work)],
+    sizes: &Sizes,
+) -> Result<(), Failure> {
+    for number in 1..=sizes.rounds {
+        for (index, work) in works {
             for (column, connections) in [1, sizes.connections].into_iter().enumerate() {
-                for candidate in &mut candidates {
-                    let outcome = candidate.measure(work, connections, sizes)?;
+                for candidate in &mut *candidates {
+                    let round = candidate.measure(*work, connections, sizes)?;
                     say(&format!(
-                        "round {round}, {connections:>2} connections, {:<50} {:>8}: {:>9.0}/s",
+                        "round {number}, {connections:>2} connections, {:<50} {:>8}: {:>9.0}/s",
                         work.title(),
                         candidate.peer.name,
-                        outcome.per_second()
+                        round.outcome.per_second()
                     ));
-                    candidate.outcomes[index][column].push(outcome);
+                    candidate.outcomes[*index][column].push(round);
                 }
             }
         }
     }
-    Ok(candidates.iter().map(Candidate::figures).collect())
+    Ok(())
 }
 
 impl Candidate<'_> {
-    fn measure(
-        &mut self,
-        work: Work,
-        connections: usize,
-        sizes: &Sizes,
-    ) -> Result<Outcome, Failure> {
-        let address = self.master.address;
-        let load = |count, expect, request: &dyn Fn(usize, &mut Vec<u8>)| {
-            http::run(&Load {
-                address,
+    fn measure(&mut self, work: Work, connections: usize, sizes: &Sizes) -> Result<Round, Failure> {
+        let load = |master: &Master, count, expect, request: &dyn Fn(usize, &mut Vec<u8>)| {
+            let before = master.cpu_seconds();
+            let outcome = http::run(&Load {
+                address: master.address,
                 connections,
                 count,
                 time: sizes.time,
                 request,
                 expect,
+            })?;
+            Ok(Round {
+                outcome,
+                cpu_s: master.cpu_seconds() - before,
             })
         };
         let instance = "slap_computer_partition_id";
@@ -249,27 +286,42 @@ impl Candidate<'_> {
                 let templates = templates?;
                 // Titles are the Master's, not the node's: none may have been used before.
                 let first = BUSY + (self.nodes - nodes.len()) * sizes.node_partitions;
-                let outcome = load(nodes.len() * sizes.node_partitions, instance, &|n, to| {
-                    templates[n / sizes.node_partitions].fill(first + n, to);
-                })?;
-                self.count_partitions(&nodes, outcome.replies)?;
-                Ok(outcome)
+                let round = load(
+                    &self.master,
+                    nodes.len() * sizes.node_partitions,
+                    instance,
+                    &|n, to| {
+                        templates[n / sizes.node_partitions].fill(first + n, to);
+                    },
+                )?;
+                self.count_partitions(&nodes, round.outcome.replies)?;
+                Ok(round)
             }
             Work::Again => {
                 let template = RequestTemplate::new(BUSY_NODE)?;
-                load(usize::MAX, instance, &|n, to| template.fill(n % BUSY, to))
+                load(&self.master, usize::MAX, instance, &|n, to| {
+                    template.fill(n % BUSY, to)
+                })
             }
             Work::FullInformation => {
                 let request = wire::full_information(BUSY_NODE);
-                load(usize::MAX, "_computer_partition_list", &|_, to| {
-                    to.extend(&request)
-                })
+                load(
+                    &self.master,
+                    usize::MAX,
+                    "_computer_partition_list",
+                    &|_, to| to.extend(&request),
+                )
             }
             Work::Register => {
                 let requests: Vec<_> = (0..BUSY).map(|n| wire::register(BUSY_NODE, n)).collect();
-                load(usize::MAX, "_software_release_document", &|n, to| {
-                    to.extend(&requests[n % BUSY]);
-                })
+                load(
+                    &self.master,
+                    usize::MAX,
+                    "_software_release_document",
+                    &|n, to| {
+                        to.extend(&requests[n % BUSY]);
+                    },
+                )
             }
         }
     }
@@ -317,17 +369,25 @@ impl Candidate<'_> {
     }
 
     fn figures(&self) -> MasterFigures {
-        let figures = |outcomes: &Vec<Outcome>| {
+        let figures = |rounds: &Vec<Round>| {
             let of = |value: &dyn Fn(&Outcome) -> f64| {
-                median(&outcomes.iter().map(value).collect::<Vec<_>>())
+                median(
+                    &rounds
+                        .iter()
+                        .map(|round| value(&round.outcome))
+                        .collect::<Vec<_>>(),
+                )
             };
+            let replies = |round: &Round| round.outcome.replies;
             Figures {
                 per_second: of(&Outcome::per_second),
                 p50_s: of(&|outcome| percentile(&outcome.latencies, 50).as_secs_f64()),
                 p99_s: of(&|outcome| percentile(&outcome.latencies, 99).as_secs_f64()),
                 body_bytes: of(&Outcome::mean_body),
-                replies: outcomes.iter().map(|outcome| outcome.replies).sum(),
-                connects: outcomes.iter().map(|outcome| outcome.connects).sum(),
+                cpu_s: rounds.iter().map(|round| round.cpu_s).sum::<f64>()
+                    / rounds.iter().map(replies).sum::<usize>().max(1) as f64,
+                replies: rounds.iter().map(replies).sum(),
+                connects: rounds.iter().map(|round| round.outcome.connects).sum(),
             }
         };
         MasterFigures {
@@ -337,7 +397,14 @@ impl Candidate<'_> {
                 .map(|[one, many]| [figures(one), figures(many)])
                 .collect(),
             idle_kib: self.idle_kib,
-            loaded_kib: self.master.resident_kib(),
+            loaded_kib: self.loaded_kib,
+            grown_kib: self.master.resident_kib(),
+            instances: BUSY
+                + self.outcomes[0]
+                    .iter()
+                    .flatten()
+                    .map(|round| round.outcome.replies)
+                    .sum::<usize>(),
             given_twice: self.given_twice,
         }
     }

@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use crate::failure::{Context, Failure};
 use crate::masters::Master;
-use crate::peers::Peer;
-use crate::process::{self, Measured};
+use crate::peers::{self, Peer};
+use crate::process::{self, Measured, User};
 use crate::{Sizes, say, wire};
 
 const NODE: &str = "local_computer";
@@ -30,6 +30,9 @@ pub(crate) struct NodeFigures {
 /// A node with its own Master, all instances deployed.
 struct Node<'a> {
     peer: &'a Peer,
+    /// A program that the user of the node can start.
+    program: PathBuf,
+    user: User,
     root: PathBuf,
     /// After the Master, so that the services are stopped first.
     services: Services,
@@ -95,20 +98,24 @@ impl<'a> Node<'a> {
         for name in ["etc", "run", "software", "instance"] {
             fs::create_dir_all(root.join(name)).context("making a directory")?;
         }
-        let user = user_name()?;
+        let user = User::unprivileged()?;
+        let program = public_program(peer, &root)?;
         fs::write(
             root.join("etc/definition.cfg"),
-            definition(&user, partitions),
+            definition(&user.name, partitions),
         )
         .context("writing the definition of the node")?;
         let master = Master::start(peer, &root, |address| {
-            configuration(&root, address, &user, partitions)
+            configuration(&root, address, &user.name, partitions)
         })?;
+        user.own(&root)?;
         let services = Services {
             pid_file: root.join("instance/var/run/supervisord.pid"),
         };
         let mut node = Node {
             peer,
+            program,
+            user,
             root,
             services,
             master,
@@ -148,7 +155,7 @@ impl<'a> Node<'a> {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.peer.node);
+        let mut command = Command::new(&self.program);
         command
             .arg("node")
             .args(arguments)
@@ -162,16 +169,23 @@ impl<'a> Node<'a> {
     }
 
     fn slapos(&self, arguments: &[&str]) -> Result<(), Failure> {
-        process::run(&mut self.command(arguments), &self.log())
+        self.measure(arguments).map(|_| ())
     }
 
     fn instance(&self) -> Result<Measured, Failure> {
-        let measured = process::measure(&mut self.command(&["instance"]), &self.log())?;
+        self.measure(&["instance"])
+    }
+
+    /// Runs a command that must succeed.
+    fn measure(&self, arguments: &[&str]) -> Result<Measured, Failure> {
+        let user = Some((&self.user, self.root.as_path()));
+        let measured = process::measure(&mut self.command(arguments), user, &self.log())?;
         if measured.code == 0 {
             return Ok(measured);
         }
         Err(Failure::new(format!(
-            "`node instance` of {} ended with exit code {}:\n{}",
+            "`node {}` of {} ended with exit code {}:\n{}",
+            arguments.join(" "),
             self.peer.name,
             measured.code,
             process::tail(&self.log())
@@ -227,12 +241,14 @@ impl Drop for Services {
     }
 }
 
-fn user_name() -> Result<String, Failure> {
-    let output = Command::new("id")
-        .arg("-un")
-        .output()
-        .context("starting id")?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+/// The node's program; a copy where root's programs cannot be reached by the node's user.
+fn public_program(peer: &Peer, root: &Path) -> Result<PathBuf, Failure> {
+    if peers::is_public(&peer.node) || !rustix::process::geteuid().is_root() {
+        return Ok(peer.node.clone());
+    }
+    let copy = root.join("slapos");
+    fs::copy(&peer.node, &copy).context("copying a program")?;
+    Ok(copy)
 }
 
 /// A node for an unprivileged user, on loopback (N 1.2, 1.3).
@@ -307,6 +323,8 @@ output = $${buildout:directory}/etc/service/service
 [promise]
 recipe = slapos.recipe.template
 inline =
+  import sys
+  sys.path[0:0] = []
   from zope.interface import implementer
   from slapos.grid.promise import interface
   from slapos.grid.promise.generic import GenericPromise

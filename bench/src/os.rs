@@ -1,6 +1,6 @@
-//! The two things the standard library does not offer: what a child used, and a flag that an
-//! interrupt sets.
-#![allow(unsafe_code)] // wait4 and signal have no safe form in the crates we have.
+//! What the standard library does not offer: what a child used, the unit of processor times, and a
+//! flag that an interrupt sets.
+#![allow(unsafe_code)] // wait4, sysconf and signal have no safe form in the crates we have.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,6 +49,12 @@ pub(crate) fn wait4(pid: u32) -> io::Result<Usage> {
 fn duration(time: libc::timeval) -> Duration {
     let micros = time.tv_sec * 1_000_000 + time.tv_usec;
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+}
+
+/// The unit of processor times in `/proc`.
+pub(crate) fn clock_ticks_per_second() -> f64 {
+    // SAFETY: a question without side effects.
+    unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as f64
 }
 
 /// From now on SIGINT, SIGTERM and SIGHUP only set a flag, so that everything started gets stopped.

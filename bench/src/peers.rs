@@ -1,5 +1,7 @@
 //! The two that are compared: our programs and the released upstream's.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -42,18 +44,29 @@ pub(crate) fn ours(program: Option<PathBuf>) -> Result<Peer, Failure> {
 
 /// The released upstream, installed from PyPI by the script the interoperability tests use.
 pub(crate) fn upstream(directory: Option<PathBuf>) -> Result<Peer, Failure> {
+    let target = beside_us("..")?;
+    // As root, upstream's node has to become somebody else, who must be able to read it.
+    let root = rustix::process::geteuid().is_root();
     let directory = match directory {
         Some(directory) => directory,
-        None => beside_us("..")?.join("peer"),
+        None if !root => target.join("peer"),
+        None if is_public(&target) => target.join("peer-public"),
+        None => PathBuf::from("/var/tmp/slapos-peer"),
+    };
+    let system = "/usr/bin/python3";
+    let python = if root && Path::new(system).exists() {
+        system
+    } else {
+        "python3"
     };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/peer/setup.py");
-    let output = Command::new("python3")
+    let output = Command::new(python)
         .arg(&script)
         .arg(&directory)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
-        .context("starting python3")?;
+        .context(format_args!("starting {python}"))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         return Err(Failure::new(format!(
@@ -80,6 +93,16 @@ pub(crate) fn upstream(directory: Option<PathBuf>) -> Result<Peer, Failure> {
         client: programs.client,
         node: programs.node,
         description,
+    })
+}
+
+/// Whether everybody may read this file, or enter this directory.
+pub(crate) fn is_public(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else {
+        return false;
+    };
+    path.ancestors().all(|ancestor| {
+        fs::metadata(ancestor).is_ok_and(|metadata| metadata.permissions().mode() & 0o005 == 0o005)
     })
 }
 

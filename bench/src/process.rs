@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -22,16 +23,73 @@ pub(crate) struct Measured {
     pub(crate) max_rss_kib: u64,
 }
 
+/// Whom programs are run as that refuse to work as root.
+#[derive(Debug, Clone)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+impl User {
+    /// The present user; `nobody` when that is root.
+    pub(crate) fn unprivileged() -> Result<User, Failure> {
+        let uid = rustix::process::geteuid().as_raw();
+        if uid == 0 {
+            return Ok(User {
+                name: "nobody".to_owned(),
+                uid: 65_534,
+                gid: 65_534,
+            });
+        }
+        let output = Command::new("id")
+            .arg("-un")
+            .output()
+            .context("starting id")?;
+        let name = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        Ok(User {
+            name,
+            uid,
+            gid: rustix::process::getegid().as_raw(),
+        })
+    }
+
+    /// Gives a directory, and what is in it, to this user.
+    pub(crate) fn own(&self, directory: &Path) -> Result<(), Failure> {
+        let give =
+            |path: &Path| {
+                std::os::unix::fs::lchown(path, Some(self.uid), Some(self.gid))
+                    .context(format_args!("giving {} to {}", path.display(), self.name))
+            };
+        give(directory)?;
+        for entry in fs::read_dir(directory)
+            .context("reading a directory")?
+            .flatten()
+        {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                self.own(&entry.path())?;
+            } else {
+                give(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The hidden command behind [`measure`]: starts, waits, prints what was used as one line of JSON.
 ///
 /// A process of its own, because a child's peak memory starts at that of the process it was made
 /// from: this one is small and does nothing else.
-pub(crate) fn launcher(command: &[String]) -> Result<(), Failure> {
+pub(crate) fn launcher(ids: Option<(u32, u32)>, command: &[String]) -> Result<(), Failure> {
     let (program, arguments) = command
         .split_first()
         .ok_or_else(|| Failure::new("no command to measure"))?;
+    let mut command = Command::new(program);
+    if let Some((uid, gid)) = ids {
+        command.uid(uid).gid(gid);
+    }
     let start = Instant::now();
-    let child = Command::new(program)
+    let child = command
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::from(std::io::stderr()))
@@ -48,11 +106,29 @@ pub(crate) fn launcher(command: &[String]) -> Result<(), Failure> {
     writeln!(std::io::stdout(), "{line}").context("writing what was measured")
 }
 
-/// Runs a command to its end; its output goes to a file. Any exit code is a result.
-pub(crate) fn measure(command: &mut Command, log: &Path) -> Result<Measured, Failure> {
+/// Runs a command to its end, as another user if wanted, at home in this directory then; its output
+/// goes to a file. Any exit code is a result.
+pub(crate) fn measure(
+    command: &mut Command,
+    user: Option<(&User, &Path)>,
+    log: &Path,
+) -> Result<Measured, Failure> {
     let me = std::env::current_exe().context("finding the benchmark program")?;
-    let output = Command::new(me)
-        .arg("measure")
+    let mut launcher = Command::new(me);
+    launcher.arg("measure");
+    if let Some((user, home)) = user {
+        launcher.args([
+            "--uid",
+            &user.uid.to_string(),
+            "--gid",
+            &user.gid.to_string(),
+        ]);
+        launcher
+            .env("HOME", home)
+            .env("USER", &user.name)
+            .current_dir(home);
+    }
+    let output = launcher
         .arg("--")
         .arg(command.get_program())
         .args(command.get_args())
@@ -68,19 +144,6 @@ pub(crate) fn measure(command: &mut Command, log: &Path) -> Result<Measured, Fai
         command,
         log.display()
     ))
-}
-
-/// Runs a command that must succeed.
-pub(crate) fn run(command: &mut Command, log: &Path) -> Result<(), Failure> {
-    let measured = measure(command, log)?;
-    if measured.code == 0 {
-        return Ok(());
-    }
-    Err(Failure::new(format!(
-        "{command:?} ended with exit code {}; the end of its output:\n{}",
-        measured.code,
-        tail(log)
-    )))
 }
 
 /// The last lines of a file.
@@ -161,6 +224,23 @@ pub(crate) fn exists(pid: u32) -> bool {
             .unwrap_or_default()
             .starts_with(" Z")
     })
+}
+
+/// Processor time that a process has used, all its threads together, in seconds.
+pub(crate) fn cpu_seconds(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // After the name, which may contain anything: user and system time are fields 14 and 15.
+    let fields = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(11);
+    let ticks: f64 = fields
+        .take(2)
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum();
+    ticks / os::clock_ticks_per_second()
 }
 
 /// Resident memory of one process, in KiB.
