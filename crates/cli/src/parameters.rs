@@ -1,6 +1,8 @@
 //! Parameters as people give them: on the line, or in a JSON, YAML or XML file (C 1.5).
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use serde_json::Value as Json;
@@ -56,15 +58,16 @@ pub(crate) fn from_file(
 ) -> Result<Parameters, Failure> {
     let usage =
         |reason: String| Failure::new(format!("{}: {reason}", path.display())).code(Code::Usage);
-    let size = std::fs::metadata(path)
-        .map_err(|error| usage(error.to_string()))?
-        .len();
-    if size > FILE_BYTES_MAX {
+    let mut bytes = Vec::new();
+    // Counted while reading: what is no regular file has no size and may have no end.
+    File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(|error| usage(error.to_string()))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(usage(format!(
-            "it has {size} bytes; at most {FILE_BYTES_MAX} are accepted"
+            "it has more than {FILE_BYTES_MAX} bytes, the most that is accepted"
         )));
     }
-    let bytes = std::fs::read(path).map_err(|error| usage(error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|_| usage("it is not UTF-8 text".to_owned()))?;
     let extension = path.extension().and_then(|extension| extension.to_str());
     if extension == Some("xml") {
@@ -76,7 +79,12 @@ pub(crate) fn from_file(
     }
     let document: Json = match extension {
         Some("yaml" | "yml") => {
-            serde_saphyr::from_str(&text).map_err(|error| usage(format!("not YAML: {error}")))?
+            serde_saphyr::from_str(&text).map_err(|error| {
+                // The library draws a picture below the line that says it all.
+                let error = error.to_string();
+                let line = error.lines().next().unwrap_or_default();
+                usage(format!("not YAML: {}", line.trim_start_matches("error: ")))
+            })?
         }
         _ => serde_json::from_str(&text).map_err(|error| usage(format!("not JSON: {error}")))?,
     };
