@@ -47,7 +47,13 @@ impl Lock {
             .mode(0o644)
             .custom_flags(OFlags::NOFOLLOW.bits() as i32)
             .open(path)
-            .map_err(Error::io("open the lock file", path))?;
+            .map_err(|error| {
+                Error::Refused(format!(
+                    "cannot open the lock file {}: {error}; the options pidfile_software, \
+                     pidfile_instance and pidfile_report (or pidfile) in [slapos] say where they are",
+                    path.display()
+                ))
+            })?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {

@@ -34,7 +34,7 @@ pub(crate) struct Partition<'a> {
 }
 
 impl<'a> Partition<'a> {
-    /// Opens a partition's directory.
+    /// Opens a partition's directory. It may be a link: the instance root is the administrator's.
     pub(crate) fn open(
         config: &'a NodeConfig,
         document: &'a PartitionDocument,
@@ -43,7 +43,7 @@ impl<'a> Partition<'a> {
         Ok(Partition {
             config,
             document,
-            dir: Dir::open(&path).map_err(Error::io("open", &path))?,
+            dir: Dir::open_trusted(&path).map_err(Error::io("open", &path))?,
             user: User::owner_of(&path)?,
             path,
         })
@@ -143,7 +143,7 @@ pub(crate) enum UpdateError {
 /// partition is processed then.
 pub(crate) fn observe(config: &NodeConfig, document: &PartitionDocument) -> Observed {
     let path = config.partition_directory(&document.partition);
-    let Ok(dir) = Dir::open(&path) else {
+    let Ok(dir) = Dir::open_trusted(&path) else {
         return Observed {
             directory: path.is_dir(),
             ..Observed::default()
@@ -181,9 +181,10 @@ fn periodicity(release: &Path) -> Option<i64> {
 /// Cleans what an earlier use left in a free partition. Tells of anything else that lies there.
 pub(crate) fn tidy_free(config: &NodeConfig, id: &PartitionId) -> Result<Option<String>, Error> {
     let path = config.partition_directory(id);
-    let Some(dir) = Dir::open_if_present(&path).map_err(Error::io("open", &path))? else {
+    if !path.exists() {
         return Ok(None);
-    };
+    }
+    let dir = Dir::open_trusted(&path).map_err(Error::io("open", &path))?;
     let names = dir.names().map_err(Error::io("list", &path))?;
     for name in [NODE_DIRECTORY, MARK] {
         if names.iter().any(|found| found == name) {

@@ -22,10 +22,10 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// The owner of a directory. The directory's own group wins over the one in `/etc/passwd`,
-    /// as upstream uses both numbers of the directory.
+    /// The owner of a directory of the administrator's (links to one are followed). The directory's
+    /// own group wins over the one in `/etc/passwd`, as upstream uses both numbers of the directory.
     pub(crate) fn owner_of(path: &Path) -> Result<User, Error> {
-        let metadata = fs::symlink_metadata(path).map_err(Error::io("read", path))?;
+        let metadata = fs::metadata(path).map_err(Error::io("read", path))?;
         Ok(User::find(metadata.uid(), metadata.gid()))
     }
 

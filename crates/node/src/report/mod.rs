@@ -8,8 +8,6 @@ mod destroy;
 mod usage;
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use slap::document::PartitionDocument;
@@ -172,23 +170,26 @@ impl Run<'_> {
 
     /// Sends the journals the node wrote about itself (`node collect`).
     fn send_own_journals(&self) -> bool {
-        let directory = self
-            .config
-            .instance_root
-            .join("var/xml_report")
-            .join(self.config.node.as_str());
+        let root = &self.config.instance_root;
+        let directory = root.join("var/xml_report").join(self.config.node.as_str());
+        let Some(dir) = open_without_links(root, &directory) else {
+            return true;
+        };
         let mut good = true;
-        for path in files(&directory) {
-            let Ok(bytes) = fs::read(&path) else { continue };
+        for name in dir.names().unwrap_or_default() {
+            let Ok(Some(bytes)) = dir.read(&name) else {
+                continue;
+            };
+            let shown = directory.join(&name);
             if let Err(reason) = usage::check_journal(&bytes) {
-                self.warn(&format!("{} is no journal: {reason}", path.display()));
+                self.warn(&format!("{} is no journal: {reason}", shown.display()));
                 continue;
             }
             let text = String::from_utf8_lossy(&bytes);
             match self.client.report_usage(&self.config.node, &text) {
-                Ok(()) => drop(fs::remove_file(&path)),
+                Ok(()) => drop(dir.remove(&name)),
                 Err(error) => {
-                    self.warn(&format!("cannot send {}: {error}", path.display()));
+                    self.warn(&format!("cannot send {}: {error}", shown.display()));
                     good = false;
                 }
             }
@@ -402,18 +403,6 @@ impl Run<'_> {
 /// Whether the Master's answer means that the partition is not free yet (P 1.7).
 fn is_refusal(reply: &str) -> bool {
     reply.trim_start().starts_with("Not destroying yet")
-}
-
-fn files(directory: &std::path::Path) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = fs::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_file())
-        .collect();
-    found.sort();
-    found
 }
 
 /// Opens a directory below a root one component at a time, following no link.

@@ -123,7 +123,8 @@ impl Builder for ZcBuildout<'_> {
     ) -> Result<(), BuildError> {
         let directory = job.directory;
         let owner_error = |error: crate::Error| BuildError::Unusable(error.to_string());
-        let user = User::owner_of(directory).map_err(owner_error)?;
+        // Not the release's own directory: its user could make that a link to one of root's.
+        let user = User::owner_of(&self.config.software_root).map_err(owner_error)?;
         let owner: Owner = (!user.is_us()).then(|| user.ids());
         let root = Dir::open(directory).map_err(BuildError::io("open", directory))?;
         refresh_netrc(&root, &user, owner).map_err(BuildError::io("write .netrc in", directory))?;
