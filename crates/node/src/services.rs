@@ -3,13 +3,14 @@
 //! Deviation from upstream, on purpose: what is in `etc/service` is restarted by the supervisor,
 //! with its growing pauses, instead of waiting for the next processing. `etc/run` stays one-shot.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use slap::PartitionId;
 use supervisor::config::{AutoRestart, PartitionOwner};
 use supervisor::fault::FaultCode;
-use supervisor::{Client, ClientError, GroupConfig, ProgramConfig};
+use supervisor::{Client, ClientError, GroupConfig, ProcessState, ProgramConfig};
 
 use crate::config::NodeConfig;
 use crate::outcome::Error;
@@ -134,6 +135,16 @@ impl<'a> Services<'a> {
             .start_all(false)
             .map(drop)
             .map_err(|error| self.error(&error))
+    }
+
+    /// Groups with a process that was never started since the supervisor is: after a reboot, all of
+    /// them. What somebody stopped by hand is not among them.
+    pub(crate) fn dormant(&self) -> BTreeSet<String> {
+        let all = self.client.all_process_info().unwrap_or_default();
+        all.into_iter()
+            .filter(|process| process.state == ProcessState::Stopped && process.start == 0)
+            .map(|process| process.group)
+            .collect()
     }
 
     /// Whether one of these processes (`group:process`) runs or is starting; unknown names don't.

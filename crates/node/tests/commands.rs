@@ -226,6 +226,27 @@ fn without_a_master_everything_known_is_started() {
 }
 
 #[test]
+fn after_a_reboot_an_unchanged_instance_runs_again_and_what_was_stopped_by_hand_does_not() {
+    let (node, fake) = (Node::new(1), Fake::new());
+    node.with_release();
+    node.want("part0", InstanceState::Started, "1");
+    run_instance(&node, &fake).unwrap();
+    fake.built();
+    let client = supervisor::Client::new(node.path("inst/sv.sock"));
+    client
+        .shutdown_and_wait(std::time::Duration::from_secs(30))
+        .unwrap();
+    assert_eq!(run_instance(&node, &fake).unwrap(), Outcome::Success);
+    eventually("the services run again", || {
+        node.running("part0").len() == 2
+    });
+    assert!(fake.built().is_empty(), "nothing changed");
+    client.stop("part0:daemon-on-watch", true).unwrap();
+    assert_eq!(run_instance(&node, &fake).unwrap(), Outcome::Success);
+    assert_eq!(node.running("part0"), ["once"]);
+}
+
+#[test]
 fn a_master_that_goes_away_meanwhile_leads_to_offline_mode() {
     let (node, fake) = (Node::new(1), Fake::new());
     node.with_release();

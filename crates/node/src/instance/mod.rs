@@ -9,6 +9,7 @@ mod log;
 pub(crate) mod plan;
 mod process;
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
@@ -97,6 +98,7 @@ pub fn run_with(
             force_stop: options.force_stop,
             maximum_periodicity: config.maximum_periodicity,
         },
+        dormant: services.dormant(),
         fetched,
         stopped: Mutex::new(None),
     };
@@ -115,6 +117,9 @@ enum Stop {
 struct Run<'a> {
     means: &'a Means<'a>,
     wish: Wish,
+    /// Groups of the supervisor that wait for their first start since it runs: the machine was
+    /// restarted, and nothing else may ever change.
+    dormant: BTreeSet<String>,
     /// When the Master's document was asked for.
     fetched: SystemTime,
     stopped: Mutex<Option<Stop>>,
@@ -154,6 +159,9 @@ impl Run<'_> {
                     .event(&Event::PartitionUpToDate { partition: id });
                 if check {
                     let partition = Partition::open(means.config, document)?;
+                    if self.dormant.contains(id.as_str()) {
+                        means.services.start(id, &partition.user)?;
+                    }
                     process::check(means, &partition)?;
                 }
                 Ok(())
