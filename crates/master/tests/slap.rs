@@ -225,6 +225,65 @@ fn empty_values_come_back_as_nothing_and_types_reach_hosts() {
 }
 
 #[test]
+fn what_nodes_report_can_be_asked_for() {
+    let rig = Rig::new();
+    rig.format(NODE, 1);
+    rig.request(&ask("x")).ok();
+    let place = [
+        ("computer_id", NODE),
+        ("computer_partition_id", "slappart0"),
+    ];
+    let status = |path: &str| {
+        let value = slap::marshal::decode(rig.get(path).ok().as_bytes()).unwrap();
+        let entries = value.as_dict().unwrap().clone();
+        let text = |name: &str| entries.get(name).map(slap::python::str).unwrap_or_default();
+        (text("text"), text("state"), text("current"))
+    };
+    let instance =
+        "/getComputerPartitionStatus?computer_id=local_computer&computer_partition_id=slappart0";
+    let words = |text: &str, state: &str, current: &str| {
+        (text.to_owned(), state.to_owned(), current.to_owned())
+    };
+    assert_eq!(
+        status(instance),
+        words("#error no data found for local_computer-slappart0", "", "")
+    );
+    rig.post("/startedComputerPartition", &place).ok();
+    assert_eq!(
+        status(instance),
+        words("#access Instance correctly started", "started", "1")
+    );
+    // A change makes the report one about the past, until the node reports again.
+    let mut changed = ask("x");
+    changed.state = Some("stopped");
+    rig.request(&changed).ok();
+    assert_eq!(
+        status(instance),
+        words("#access Instance correctly started", "started", "0")
+    );
+    let news = rig.get("/hateoas/partitions/x").ok();
+    assert!(
+        news.contains("#access Instance correctly started"),
+        "{news}"
+    );
+
+    let release = "/getSoftwareInstallationStatus?url=http://x/a&computer_id=local_computer";
+    assert_eq!(
+        status(release),
+        words("#error no data found for http://x/a", "", "")
+    );
+    rig.post(
+        "/buildingSoftwareRelease",
+        &[("url", "http://x/a"), ("computer_id", NODE)],
+    )
+    .ok();
+    assert_eq!(
+        status(release),
+        words("#building software release http://x/a", "building", "1")
+    );
+}
+
+#[test]
 fn small_replies_are_upstreams_texts() {
     let rig = Rig::with(|settings| {
         settings.products = vec![("kvm".into(), "http://x/kvm.cfg".into())];
@@ -314,10 +373,6 @@ fn small_replies_are_upstreams_texts() {
         assert_eq!(rig.post(path, &fields).ok(), expected, "{path} {fields:?}");
     }
     for (path, expected) in [
-        (
-            "/getComputerPartitionStatus?computer_id=local_computer&computer_partition_id=slappart0",
-            "<marshal><string>Not implemented.</string></marshal>",
-        ),
         (
             "/getComputerPartitionCertificate?computer_id=c&computer_partition_id=p",
             "<marshal><dictionary id=\"i2\"><string>certificate</string><string></string><string>key</string><string></string></dictionary></marshal>",

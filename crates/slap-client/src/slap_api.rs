@@ -81,6 +81,11 @@ pub struct StatusRecord {
     pub created_at: String,
     /// Since when the kind of the text has not changed, as the Master writes it.
     pub since: String,
+    /// Whether it was reported after the last change of its subject; `None` where the Master does
+    /// not tell (only ours does).
+    pub current: Option<bool>,
+    /// Whether nothing was ever reported: then the other fields mean nothing.
+    pub no_data: bool,
 }
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
@@ -217,6 +222,11 @@ impl Client {
             state: text("state"),
             created_at: text("created_at"),
             since: text("since"),
+            current: match entries.get("current") {
+                Some(Value::Int(number)) => Some(*number != 0),
+                _ => None,
+            },
+            no_data: entries.contains_key("no_data"),
         })
     }
 

@@ -90,7 +90,7 @@ pub(crate) enum Command {
     #[command(subcommand, arg_required_else_help = true)]
     Computer(client::Computer),
     /// Run this machine as a compute node
-    Node(node::Node),
+    Node(Box<node::Node>),
     /// A Master for one machine, without security, on loopback
     #[command(subcommand, arg_required_else_help = true)]
     Proxy(proxy::Proxy),

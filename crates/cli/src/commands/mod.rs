@@ -23,7 +23,7 @@ pub(crate) fn run(command: Command, global: &Global) -> CommandResult {
         Command::Service(Service::Info(arguments)) => service::info(&arguments),
         Command::Computer(Computer::List(arguments)) => computer::list(&arguments),
         Command::Computer(Computer::Info(arguments)) => computer::info(&arguments),
-        Command::Node(arguments) => node::run(arguments, global),
+        Command::Node(arguments) => node::run(*arguments, global),
         Command::Proxy(arguments) => proxy::run(arguments),
         Command::Standalone(arguments) => crate::standalone::run(&arguments, global),
         Command::Complete(arguments) => complete::run(&arguments),

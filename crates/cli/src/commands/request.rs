@@ -137,8 +137,10 @@ fn send(client: &Client, request: &slap_client::Request) -> Result<RequestReply,
     })
 }
 
-/// Asks again and again until the instance shows what is waited for: its connection parameters, or
-/// when it shall be destroyed that it is gone.
+/// Asks again and again until the instance is what it shall be.
+///
+/// Where the Master tells what the node reported, that decides; elsewhere a started instance is
+/// ready once it has published something.
 fn wait(
     context: &Context,
     request: &slap_client::Request,
@@ -149,37 +151,27 @@ fn wait(
     let goal = request.state.unwrap_or(InstanceState::Started);
     let spinner = Spinner::start(&format!("{}: requested", request.title));
     loop {
-        match goal {
-            InstanceState::Destroyed => {
+        let said = match (goal, &reply) {
+            (InstanceState::Destroyed, _) => {
                 let hateoas = Hateoas::open(&context.client, context.rest_url.as_deref())?;
                 match hateoas.instance_tree(&request.title) {
                     Err(Error::NotFound { .. }) => return Ok(None),
-                    Ok(_) => spinner.say(&format!("{}: being destroyed", request.title)),
+                    Ok(_) => "being destroyed".to_owned(),
                     Err(error) => return Err(error.into()),
                 }
             }
-            InstanceState::Stopped => {
-                if let RequestReply::Allocated(document) = reply {
-                    return Ok(Some(*document));
+            (_, RequestReply::NotReady) => "waiting for a partition".to_owned(),
+            (_, RequestReply::Allocated(document)) => {
+                match look(&context.client, document, goal)? {
+                    Seen::Ready => break,
+                    Seen::NotYet(said) => said,
                 }
-                spinner.say(&format!("{}: waiting for a partition", request.title));
             }
-            InstanceState::Started => match reply {
-                RequestReply::Allocated(document) if !document.connection.is_empty() => {
-                    return Ok(Some(*document));
-                }
-                RequestReply::Allocated(document) => spinner.say(&format!(
-                    "{}: on {} of {}, waiting for its connection parameters",
-                    request.title, document.partition, document.node
-                )),
-                RequestReply::NotReady => {
-                    spinner.say(&format!("{}: waiting for a partition", request.title));
-                }
-            },
-        }
+        };
+        spinner.say(&format!("{}: {said}", request.title));
         if Instant::now() >= deadline {
             return Err(Failure::new(format!(
-                "{} is not ready after {} s",
+                "{} is not ready after {} s: {said}",
                 request.title,
                 timeout.as_secs()
             ))
@@ -193,6 +185,61 @@ fn wait(
             Err(error) if error.is_master_unreachable() => RequestReply::NotReady,
             Err(error) => return Err(error.into()),
         };
+    }
+    match reply {
+        RequestReply::Allocated(document) => Ok(Some(*document)),
+        RequestReply::NotReady => Ok(None),
+    }
+}
+
+/// How far an instance is.
+enum Seen {
+    Ready,
+    /// Not there yet, and why in words.
+    NotYet(String),
+}
+
+fn look(
+    client: &Client,
+    document: &InstanceDocument,
+    goal: InstanceState,
+) -> Result<Seen, Failure> {
+    let place = format!("on {} of {}", document.partition, document.node);
+    let published = goal == InstanceState::Stopped || !document.connection.is_empty();
+    let status = match (
+        slap::NodeId::new(document.node.clone()),
+        slap::PartitionId::new(document.partition.clone()),
+    ) {
+        // A shared instance has no reports of its own.
+        (Ok(node), Ok(partition)) if document.guid.is_some() => {
+            client.partition_status(&node, &partition)
+        }
+        _ => return Ok(published_or(published, &place)),
+    };
+    match status {
+        Ok(status) if status.no_data || status.current == Some(false) => Ok(Seen::NotYet(format!(
+            "{place}, waiting for the node to process it"
+        ))),
+        Ok(status) if status.text.starts_with("#error") => Ok(Seen::NotYet(format!(
+            "{place}, failed and tried again: {}",
+            status.text.trim_start_matches("#error").trim()
+        ))),
+        Ok(status) if status.state == goal.as_str() => Ok(Seen::Ready),
+        Ok(_) => Ok(Seen::NotYet(format!("{place}, not yet {goal}"))),
+        Err(error) if error.is_master_unreachable() => Ok(Seen::NotYet(error.to_string())),
+        // Upstream's proxy tells nothing, which is no status.
+        Err(Error::Reply { .. } | Error::NotFound { .. } | Error::Refused { .. }) => {
+            Ok(published_or(published, &place))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn published_or(published: bool, place: &str) -> Seen {
+    if published {
+        Seen::Ready
+    } else {
+        Seen::NotYet(format!("{place}, waiting for its connection parameters"))
     }
 }
 

@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 use slap::instance_xml;
 
 use super::json::Spacing;
+use super::reports::Subject;
 use super::{Allow, App, Call, Problem};
-use crate::domain::{Instance, Node, TreeGuid};
+use crate::domain::{Instance, Node, Record, TreeGuid};
 
 /// Longest list, whatever is asked for.
 const ROWS_MAX: usize = 10_000;
@@ -223,7 +224,7 @@ fn instance_row(instance: &Instance, columns: &[&str]) -> Result<Value, Problem>
             "url_string" => json!(instance.release),
             "text_content" => json!(text_content(instance)?),
             "getConnectionXmlAsDict" => json!(instance.connection.clone().unwrap_or_default()),
-            // What nodes report is not kept here, so there is no news to tell.
+            // Lists stay as upstream's proxy gives them.
             _ => continue,
         };
         row.insert((*column).to_owned(), value);
@@ -276,7 +277,13 @@ fn document(app: &App, path: &str) -> Result<Response, Problem> {
         }
         _ => None,
     };
-    Ok(answer(&instance_document(&found.ok_or_else(missing)?)?))
+    let instance = found.ok_or_else(missing)?;
+    let news = instance
+        .place
+        .as_ref()
+        .filter(|_| !instance.shared)
+        .and_then(|place| app.reports.get(&Subject::Partition(place.clone())));
+    Ok(answer(&instance_document(&instance, news.as_ref())?))
 }
 
 /// The parameters as an instance XML.
@@ -289,7 +296,8 @@ fn field(kind: &str, key: &str, default: Value) -> Value {
     json!({"default": default, "key": key, "type": kind})
 }
 
-fn instance_document(instance: &Instance) -> Result<Value, Problem> {
+/// `my_news` is there only when something was reported: upstream's proxy never tells any.
+fn instance_document(instance: &Instance, news: Option<&Record>) -> Result<Value, Problem> {
     let text = |name: &str, value: Value| field("StringField", &format!("field_{name}"), value);
     let connection = instance
         .connection
@@ -297,7 +305,7 @@ fn instance_document(instance: &Instance) -> Result<Value, Problem> {
         .map(instance_xml::encode)
         .transpose()
         .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    Ok(json!({
+    let mut document = json!({
         "_embedded": {"_view": {
             "form_id": field("StringField", "form_id", json!("InstanceTree_viewAsHateoas")),
             "my_connection_parameter_list": text("my_connection_parameter_list", json!(connection)),
@@ -313,7 +321,14 @@ fn instance_document(instance: &Instance) -> Result<Value, Problem> {
             "my_url_string": text("my_url_string", json!(instance.release)),
         }},
         "_links": {"type": {"name": "Instance Tree"}},
-    }))
+    });
+    if let Some(record) = news {
+        let entry = json!({"state": record.state, "text": record.text});
+        let view = &mut document["_embedded"]["_view"];
+        view["my_news"] = text("my_news", json!({"instance": [entry]}));
+        view.sort_all_objects();
+    }
+    Ok(document)
 }
 
 fn node_document(node: &Node) -> Value {

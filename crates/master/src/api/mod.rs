@@ -7,6 +7,7 @@ mod json;
 mod json_rpc;
 mod page;
 mod problem;
+mod reports;
 mod request;
 mod slap;
 
@@ -22,9 +23,10 @@ use crate::domain::Place;
 use crate::forward::{Forwarder, OtherMaster};
 use crate::store::Store;
 use ::slap::{NodeId, PartitionId};
-use cache::Documents;
+use cache::{Documents, Replies};
 use fields::Fields;
 use problem::Problem;
+use reports::Reports;
 
 /// Largest body that is read.
 const BODY_BYTES_MAX: usize = 16 << 20;
@@ -43,6 +45,10 @@ pub(crate) struct App {
     pub(crate) run_id: String,
     /// Ready documents of nodes and partitions.
     pub(crate) documents: Documents,
+    /// What nodes reported.
+    pub(crate) reports: Reports,
+    /// Replies to requests that changed nothing.
+    pub(crate) replies: Replies,
 }
 
 impl App {
@@ -60,6 +66,8 @@ impl App {
             forwarder: Forwarder::new(masters),
             run_id,
             documents: Documents::default(),
+            reports: Reports::default(),
+            replies: Replies::default(),
         }
     }
 }

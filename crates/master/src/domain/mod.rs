@@ -5,6 +5,7 @@ mod allocation;
 mod guid;
 mod instance;
 mod refusal;
+mod report;
 mod request;
 mod time;
 
@@ -14,5 +15,6 @@ pub use instance::{
     Address, Instance, InstanceId, Node, Parameters, Partition, Place, shared_reference,
 };
 pub use refusal::Refusal;
+pub use report::{Record, Report};
 pub use request::{Decision, Known, Request, Update, decide, effective_state};
 pub use time::{Clock, SystemClock, Timestamp};

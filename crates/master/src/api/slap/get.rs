@@ -4,8 +4,10 @@ use axum::body::Bytes;
 use axum::response::Response;
 use slap::{NodeId, PartitionId, Value, marshal};
 
+use super::super::reports::{self, Subject};
 use super::super::{App, Call, Problem, text};
 use super::documents;
+use super::post::named_place;
 use crate::domain::{Place, Refusal};
 
 pub(super) fn answer(app: &App, name: &str, call: &Call) -> Result<Response, Problem> {
@@ -13,7 +15,8 @@ pub(super) fn answer(app: &App, name: &str, call: &Call) -> Result<Response, Pro
         "getFullComputerInformation" | "getComputerInformation" => node(app, call),
         "registerComputerPartition" => partition(app, call),
         "getHateoasUrl" => Ok(text(format!("{}/hateoas/", call.base_url()))),
-        "getComputerPartitionStatus" => marshalled(&Value::text("Not implemented.")),
+        "getComputerPartitionStatus" => partition_status(app, call),
+        "getSoftwareInstallationStatus" => installation_status(app, call),
         "getComputerPartitionCertificate" => marshalled(&Value::dict([
             ("certificate", Value::text("")),
             ("key", Value::text("")),
@@ -73,6 +76,48 @@ fn partition(app: &App, call: &Call) -> Result<Response, Problem> {
     app.documents
         .put(node, Some(name), revision, document.clone());
     Ok(text(document))
+}
+
+/// What was last reported about a partition's instance (P 1.6).
+fn partition_status(app: &App, call: &Call) -> Result<Response, Problem> {
+    let arguments = call.arguments();
+    let node = arguments.need("computer_id")?;
+    let partition = arguments.need("computer_partition_id")?;
+    let place = named_place(node, partition)?;
+    let found = app.store.partition(&place)?.ok_or_else(|| {
+        Problem::from(Refusal::UnknownPartition {
+            node: node.to_owned(),
+            partition: partition.to_owned(),
+        })
+    })?;
+    let guid = place.guid();
+    let record = app.reports.get(&Subject::Partition(place));
+    marshalled(&reports::status(
+        record.as_ref(),
+        &guid,
+        "Software Instance",
+        node,
+        found.instance.map(|instance| instance.timestamp),
+    ))
+}
+
+/// What was last reported about a release on a node (P 1.6).
+fn installation_status(app: &App, call: &Call) -> Result<Response, Problem> {
+    let arguments = call.arguments();
+    let release = arguments.need("url")?.to_owned();
+    let node = arguments.need("computer_id")?.to_owned();
+    let user = node.clone();
+    let record = app.reports.get(&Subject::Installation {
+        node,
+        release: release.clone(),
+    });
+    marshalled(&reports::status(
+        record.as_ref(),
+        &release,
+        "Software Installation",
+        &user,
+        None,
+    ))
 }
 
 /// The releases of a product, by its name or by one of its releases.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::response::Response;
 use slap::format::NodeFormat;
 use slap::{
@@ -10,28 +11,40 @@ use slap::{
     Value, instance_xml, marshal, python,
 };
 
+use super::super::cache::Replies;
 use super::super::fields::{Fields, given};
+use super::super::reports::Subject;
 use super::super::request::{Placed, place as place_request};
 use super::super::{App, Call, Problem, text};
 use super::{documents, get::marshalled};
-use crate::domain::{Address, Parameters, Place, Refusal, Request};
+use crate::domain::{Address, Parameters, Place, Refusal, Report, Request};
 use crate::store::NodeDescription;
 
 pub(super) async fn answer(app: &Arc<App>, name: &str, call: &Call) -> Result<Response, Problem> {
+    if name == "requestComputerPartition" {
+        return request(app, call).await;
+    }
     let form = call.form();
     match name {
-        "requestComputerPartition" => request(app, &form, call).await,
         "setComputerPartitionConnectionXml" => publish(app, &form).await,
         "supplySupply" => supply(app, &form).await,
         "destroyedSoftwareRelease" => {
             let node = form.need("computer_id")?.to_owned();
             let release = form.need("url")?.to_owned();
+            app.reports.forget(&Subject::Installation {
+                node: node.clone(),
+                release: release.clone(),
+            });
             app.store.release_removed(node, release).await?;
             Ok(text("OK"))
         }
         "destroyedComputerPartition" => destroyed(app, &form).await,
         "softwareInstanceBang" => {
-            app.store.bang(place(&form)?).await?;
+            let place = place(&form)?;
+            app.store.bang(place.clone()).await?;
+            let message = form.get("message").unwrap_or_default();
+            app.reports
+                .note(Subject::Partition(place), Report::Bang(message));
             Ok(text("OK"))
         }
         "softwareInstanceRename" => rename(app, &form).await,
@@ -42,9 +55,54 @@ pub(super) async fn answer(app: &Arc<App>, name: &str, call: &Call) -> Result<Re
             marshalled(&Value::text(""))
         }
         "loadComputerConfigurationFromXML" => format(app, &form).await,
-        // Reports that only a Master with people watching it has a use for.
-        _ => Ok(text("Ignored")),
+        _ => {
+            note_report(app, name, &form)?;
+            Ok(text("Ignored"))
+        }
     }
+}
+
+/// Reports change nothing here: they are remembered, for whoever asks how things are.
+fn note_report(app: &App, name: &str, form: &Fields<'_>) -> Result<(), Problem> {
+    let log = form.get("error_log").unwrap_or_default();
+    let on_instance = match name {
+        "startedComputerPartition" => Some(Report::Started),
+        "stoppedComputerPartition" => Some(Report::Stopped),
+        // Of a shared instance's trouble its host's record says nothing.
+        "softwareInstanceError" if given(form.get("slave_reference")).is_none() => {
+            Some(Report::InstanceError(log))
+        }
+        _ => None,
+    };
+    if let Some(report) = on_instance {
+        let place = place(form)?;
+        // Only of partitions that are there: a stranger's words take no memory.
+        if app
+            .store
+            .has_partition(place.node.as_str(), place.partition.as_str())?
+        {
+            app.reports.note(Subject::Partition(place), report);
+        }
+        return Ok(());
+    }
+    if !matches!(
+        name,
+        "buildingSoftwareRelease" | "availableSoftwareRelease" | "softwareReleaseError"
+    ) {
+        return Ok(());
+    }
+    let release = form.need("url")?;
+    let report = match name {
+        "buildingSoftwareRelease" => Report::Building(release),
+        "availableSoftwareRelease" => Report::Available(release),
+        _ => Report::InstallationError(release),
+    };
+    let subject = Subject::Installation {
+        node: form.need("computer_id")?.to_owned(),
+        release: release.to_owned(),
+    };
+    app.reports.note(subject, report);
+    Ok(())
 }
 
 /// The partition a form names.
@@ -55,7 +113,7 @@ fn place(form: &Fields<'_>) -> Result<Place, Problem> {
 }
 
 /// A place by names that may be no good: then nobody knows it either.
-fn named_place(node: &str, partition: &str) -> Result<Place, Problem> {
+pub(super) fn named_place(node: &str, partition: &str) -> Result<Place, Problem> {
     match (NodeId::new(node), PartitionId::new(partition)) {
         (Ok(node), Ok(partition)) => Ok(Place { node, partition }),
         _ => Err(Refusal::UnknownPartition {
@@ -66,7 +124,39 @@ fn named_place(node: &str, partition: &str) -> Result<Place, Problem> {
     }
 }
 
-async fn request(app: &Arc<App>, form: &Fields<'_>, call: &Call) -> Result<Response, Problem> {
+async fn request(app: &Arc<App>, call: &Call) -> Result<Response, Problem> {
+    let revision = app.store.revision();
+    let key = Replies::key(call.header("authorization").unwrap_or_default(), &call.body);
+    if let Some(key) = &key
+        && let Some(reply) = app.replies.get(key, revision)
+    {
+        return Ok(text(reply));
+    }
+    let request = read_request(app, call)?;
+    let (release, shared) = (request.release.clone(), request.shared);
+    // Which Master a URL names depends on more than the request.
+    let repeatable = request.sla_text("master_url").is_none();
+    let (answer, here) = match place_request(app, call, request).await? {
+        Placed::Here(instance) => (documents::requested(&instance)?, true),
+        Placed::There { master, document } => (
+            documents::relayed(&master, release.as_str(), shared, &document),
+            false,
+        ),
+        Placed::Frontend(frontend) => (documents::frontend(frontend), false),
+    };
+    let reply = Bytes::from(marshal::encode(&answer)?);
+    if let Some(key) = key
+        && here
+        && repeatable
+        && app.store.revision() == revision
+    {
+        app.replies.put(key, revision, reply.clone());
+    }
+    Ok(text(reply))
+}
+
+fn read_request(app: &App, call: &Call) -> Result<Request, Problem> {
+    let form = call.form();
     let requester = match call.known_caller(app)? {
         Some(caller) => Some(caller),
         None => match (
@@ -102,7 +192,7 @@ async fn request(app: &Arc<App>, form: &Fields<'_>, call: &Call) -> Result<Respo
             )));
         }
     };
-    let request = Request {
+    Ok(Request {
         requester,
         release: form.reference::<ReleaseUrl>("software_release")?,
         software_type: SoftwareType::new(given(form.get("software_type")).unwrap_or_default())?,
@@ -113,16 +203,7 @@ async fn request(app: &Arc<App>, form: &Fields<'_>, call: &Call) -> Result<Respo
             .map_err(Problem::bad_request)?,
         state,
         shared,
-    };
-    let release = request.release.clone();
-    let answer = match place_request(app, call, request).await? {
-        Placed::Here(instance) => documents::requested(&instance)?,
-        Placed::There { master, document } => {
-            documents::relayed(&master, release.as_str(), shared, &document)
-        }
-        Placed::Frontend(frontend) => documents::frontend(frontend),
-    };
-    Ok(text(marshal::encode(&answer)?))
+    })
 }
 
 async fn publish(app: &App, form: &Fields<'_>) -> Result<Response, Problem> {
@@ -165,7 +246,14 @@ async fn destroyed(app: &App, form: &Fields<'_>) -> Result<Response, Problem> {
     let node = form.need("computer_id")?;
     let partition = form.need("computer_partition_id")?;
     let outcome = match (NodeId::new(node), PartitionId::new(partition)) {
-        (Ok(node), Ok(partition)) => app.store.destroyed(Place { node, partition }).await?,
+        (Ok(node), Ok(partition)) => {
+            let place = Place { node, partition };
+            let outcome = app.store.destroyed(place.clone()).await?;
+            if outcome.is_ok() {
+                app.reports.forget(&Subject::Partition(place));
+            }
+            outcome
+        }
         _ => Err(Refusal::UnknownPartition {
             node: node.to_owned(),
             partition: partition.to_owned(),
