@@ -19,6 +19,7 @@ pub(super) fn allowed(name: &str) -> Option<Allow> {
         | "registerComputerPartition"
         | "getComputerPartitionStatus"
         | "getComputerPartitionCertificate"
+        | "getSoftwareInstallationStatus"
         | "getSoftwareReleaseListFromSoftwareProduct"
         | "getRunId" => Some(Allow::Get),
         "requestComputerPartition"
