@@ -403,7 +403,6 @@ fn what_is_not_served_and_what_is_not_allowed() {
     for path in [
         "/nope",
         "/getComputerStatus?computer_id=x",
-        "/getSoftwareInstallationStatus?url=a&computer_id=b",
         "/getHostingSubscriptionIpList?computer_id=x&computer_partition_id=y",
         "/getFullComputerInformation/",
     ] {
