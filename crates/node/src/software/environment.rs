@@ -36,8 +36,14 @@ const INSTALL_TIMEOUT: Duration = Duration::from_secs(1800);
 const PYTHON_MIN: (u32, u32) = (3, 9);
 
 /// Printed by a candidate: its version and itself. Fails where virtual environments cannot be made.
-const PROBE: &str = "import sys, venv, ensurepip; \
-                     print('%d %d %s' % (sys.version_info[0], sys.version_info[1], sys.executable))";
+/// Links are resolved (`python3` to `python3.11`), so that an upgrade of the system to another
+/// Python takes the environment's away instead of changing it silently.
+const PROBE: &str = "import os, sys, venv, ensurepip; \
+                     print('%d %d %s' % (sys.version_info[0], sys.version_info[1], \
+                     os.path.realpath(sys.executable)))";
+
+/// What is installed first, as the rest is built with it.
+const TOOLS: &[&str] = &["pip==", "setuptools==", "wheel=="];
 
 /// slapos.core asks for a distribution named `netifaces`, which has no wheel for recent Pythons.
 /// netifaces2 provides the same module under another name; this gives it the old one.
@@ -179,9 +185,9 @@ impl<'a> Environment<'a> {
         ];
         self.step("installing pip and setuptools");
         let mut first = args(pip, [] as [&Path; 0]);
-        first.push("-c".into());
-        first.push(requirements.clone().into());
-        first.extend(["pip", "setuptools", "wheel"].map(OsString::from));
+        first.extend(["--only-binary", ":all:"].map(OsString::from));
+        let is_tool = |line: &&str| TOOLS.iter().any(|tool| line.starts_with(tool));
+        first.extend(REQUIREMENTS.lines().filter(is_tool).map(OsString::from));
         self.run(&python, first, user, cancel)?;
         self.step("installing zc.buildout and the standard recipes");
         let mut second = args(pip, [] as [&Path; 0]);

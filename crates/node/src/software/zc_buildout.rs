@@ -101,6 +101,11 @@ impl<'a> ZcBuildout<'a> {
         let mut command = script_command(script)?;
         spawn.program = command.remove(0);
         spawn.args = command;
+        let interpreter = Path::new(&spawn.program);
+        if interpreter.starts_with(&self.config.builder_directory) && !interpreter.exists() {
+            // An upgrade of the system took the builder's Python away.
+            self.environment.python(cancel)?;
+        }
         if self.config.buildout_debug {
             spawn.args.push("-D".into());
         }
