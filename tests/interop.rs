@@ -377,17 +377,25 @@ fn a_node_can_be_upgraded_in_place_and_back() {
     assert_eq!(state(), before, "what is up to date is not touched");
 
     // When something changes our node processes it, with upstream's supervisor and its builder.
-    rig.request("a", &release, &["--parameters", "text=ours"]).ok();
+    rig.request("a", &release, &["--parameters", "text=ours"])
+        .ok();
     rig.node("instance", &[]).ok();
-    assert_eq!(rig.info("a")["connection-parameters"]["text"], json!("ours"));
+    assert_eq!(
+        rig.info("a")["connection-parameters"]["text"],
+        json!("ours")
+    );
     let ours = state();
     assert_eq!(ours.1.len(), 3);
     theirs("instance").ok();
     assert_eq!(state(), ours, "what is up to date is not touched");
 
-    rig.request("a", &release, &["--parameters", "text=theirs"]).ok();
+    rig.request("a", &release, &["--parameters", "text=theirs"])
+        .ok();
     theirs("instance").ok();
-    assert_eq!(rig.info("a")["connection-parameters"]["text"], json!("theirs"));
+    assert_eq!(
+        rig.info("a")["connection-parameters"]["text"],
+        json!("theirs")
+    );
     assert_eq!(rig.services("part0", "sleep").len(), 3);
     rig.request("a", &release, &["--state", "destroyed"]).ok();
     rig.node("report", &[]).ok();

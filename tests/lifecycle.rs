@@ -226,7 +226,10 @@ fn what_the_client_shows_is_what_the_master_holds() {
         "free partitions are not shown: {partitions}"
     );
     let parameters = show("--params");
-    assert!(parameters.contains("a (type special)") && parameters.contains("one"), "{parameters}");
+    assert!(
+        parameters.contains("a (type special)") && parameters.contains("one"),
+        "{parameters}"
+    );
     assert!(show("--network").contains("127.0.0.1"));
     let everything = rig.run(&["proxy", "show"]).ok().stdout;
     assert!(everything.contains(&release) && everything.contains("a (type special)"));
