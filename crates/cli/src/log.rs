@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
+use std::path::PathBuf;
 
 use tracing::Level;
 use tracing_subscriber::Layer;
@@ -13,8 +14,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::args::Global;
 use crate::failure::Failure;
 
-/// Starts logging as the global options say.
-pub(crate) fn start(global: &Global) -> Result<(), Failure> {
+/// Starts logging as the global options say; `configured` is the command's own log file, which
+/// counts when none is given on the line.
+pub(crate) fn start(global: &Global, configured: Option<PathBuf>) -> Result<(), Failure> {
     let level = match (global.quiet, global.verbose) {
         (true, _) => Level::WARN,
         (false, 0) => Level::INFO,
@@ -30,13 +32,13 @@ pub(crate) fn start(global: &Global) -> Result<(), Failure> {
     } else {
         console.without_time().boxed()
     };
-    let file = match &global.log_file {
+    let file = match global.log_file.clone().or(configured) {
         None => None,
         Some(path) => {
             let file = OpenOptions::new()
                 .create(true)
                 .append(true)
-                .open(path)
+                .open(&path)
                 .map_err(|error| {
                     Failure::new(format!("cannot write the log {}: {error}", path.display()))
                 })?;

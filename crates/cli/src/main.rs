@@ -27,7 +27,10 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return failure::of_usage(&error),
     };
-    if let Err(failure) = log::start(&arguments.global) {
+    if let Err(failure) = log::start(
+        &arguments.global,
+        commands::configured_log_file(&arguments.command),
+    ) {
         return failure.report(0);
     }
     match commands::run(arguments.command, &arguments.global) {

@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn the_decoder_is_as_tolerant_as_p2() {
-        let table: &[(&str, &[(&str, Option<&str>)])] = &[
+        type Expected<'a> = &'a [(&'a str, Option<&'a str>)];
+        let table: &[(&str, Expected<'_>)] = &[
             ("", &[]),
             (
                 "<?xml version=\"1.0\" encoding=\"utf-8\"?><any><parameter id=\"a\">b</parameter></any>",

@@ -8,10 +8,30 @@ mod request;
 mod service;
 mod supply;
 
-use crate::CommandResult;
-use crate::args::client::{Computer, Service};
-use crate::args::{Command, Global};
+use std::path::PathBuf;
+
 use slap::InstallationState;
+
+use crate::args::client::{Computer, Service};
+use crate::args::node::NodeCommand;
+use crate::args::proxy::Proxy;
+use crate::args::{Command, Global};
+use crate::{CommandResult, settings};
+
+/// The log file that the configuration names for this command. A configuration that cannot be read
+/// is complained about by the command itself.
+pub(crate) fn configured_log_file(command: &Command) -> Option<PathBuf> {
+    let (cfg, section) = match command {
+        Command::Proxy(Proxy::Start(start)) => (&start.cfg, "slapproxy"),
+        Command::Node(node) if matches!(node.command, Some(NodeCommand::Format(_))) => {
+            (&node.config.cfg, "slapformat")
+        }
+        _ => return None,
+    };
+    let config = settings::read(&settings::node_file(cfg.as_deref())).ok()?;
+    let path = config.get(section, "log_file").ok()??;
+    Some(settings::expand_home(path.as_ref())).filter(|path| !path.as_os_str().is_empty())
+}
 
 /// Does what was typed.
 pub(crate) fn run(command: Command, global: &Global) -> CommandResult {

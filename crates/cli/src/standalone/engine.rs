@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use node::config::{NodeConfig, Overrides};
+use node::format::FormatConfig;
 use node::{Cancel, Observer, Outcome};
 use slap::document::NodeDocument;
 use slap::{InstanceState, NodeId};
@@ -132,6 +133,17 @@ fn process(
             cancel: cancel.clone(),
         };
         note(node::report::run(config, &report, observer));
+        // Destroying empties a partition; formatting makes it fit for the next instance.
+        note(format(&config.file, observer));
     }
     all && !cancel.is_cancelled()
+}
+
+/// Makes the partitions what they shall be, and tells the Master about them.
+pub(super) fn format(
+    configuration: &std::path::Path,
+    observer: &dyn Observer,
+) -> Result<Outcome, node::Error> {
+    let config = FormatConfig::load(configuration, Overrides::new().set("now", "true"))?;
+    node::format::run(&config, &node::format::Options::default(), observer)
 }

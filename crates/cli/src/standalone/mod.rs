@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use node::config::{NodeConfig, Overrides};
-use node::format::FormatConfig;
 use node::{Cancel, Observer};
 
 use crate::args::Global;
@@ -98,9 +97,7 @@ fn lock(layout: &Layout) -> Result<File, Failure> {
 
 /// Formats the node, and starts again what ran when it was stopped.
 fn prepare(layout: &Layout, observer: &dyn Observer) -> Result<(), Failure> {
-    let format = FormatConfig::load(&layout.configuration(), Overrides::new().set("now", "true"))
-        .map_err(|error| Failure::of(&error))?;
-    node::format::run(&format, &node::format::Options::default(), observer)?;
+    engine::format(&layout.configuration(), observer)?;
     let config = NodeConfig::load(&layout.configuration(), &Overrides::new())
         .map_err(|error| Failure::of(&error))?;
     node::supervisor(&config)?
