@@ -61,9 +61,8 @@ fn check(what: &'static str, text: &str, limit: usize) -> Result<(), ReferenceEr
         });
     }
     // The last two are no control characters, yet XML cannot carry them either.
-    let bad = |character: &char| {
-        character.is_control() || matches!(character, '\u{fffe}' | '\u{ffff}')
-    };
+    let bad =
+        |character: &char| character.is_control() || matches!(character, '\u{fffe}' | '\u{ffff}');
     match text.chars().find(bad) {
         Some(character) => Err(ReferenceError::BadCharacter {
             what,
