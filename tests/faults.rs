@@ -62,6 +62,20 @@ fn a_release_that_cannot_be_built_hurts_nobody_else() {
         .says(&broken)
         .says(&unreachable);
     assert!(!run.stderr.contains("panicked"), "{run}");
+    // The Master knows which.
+    let told = |release: &str| {
+        let status = rig
+            .client()
+            .installation_status(&release.parse().unwrap(), &rig.node_id());
+        status.unwrap().text
+    };
+    assert!(told(&broken).starts_with("#error"), "{}", told(&broken));
+    assert!(
+        told(&unreachable).starts_with("#error"),
+        "{}",
+        told(&unreachable)
+    );
+    assert!(told(&good).starts_with("#access"), "{}", told(&good));
     // The log stays.
     let logs = rig.logs();
     assert!(logs.contains("the reactor has no core"), "{logs}");
@@ -74,6 +88,7 @@ fn a_release_that_cannot_be_built_hurts_nobody_else() {
     fs::write(&broken, "[buildout]\nparts =\n").unwrap();
     rig.run(&["remove", &unreachable, "local_computer"]).ok();
     rig.node("software", &[]).ok();
+    assert!(told(&broken).starts_with("#access"), "{}", told(&broken));
     rig.shut_down();
 }
 
@@ -105,6 +120,19 @@ fn an_instance_whose_profile_fails_hurts_nobody_else() {
     assert_runs_once(&rig, "part1");
     assert_eq!(rig.services("part0", "sleep"), []);
     assert!(!rig.partition("part0").join(".timestamp").exists());
+    let told = |partition: &str| {
+        let status = rig
+            .client()
+            .partition_status(&rig.node_id(), &partition.parse().unwrap());
+        status.unwrap().text
+    };
+    assert!(told("part0").starts_with("#error"), "{}", told("part0"));
+    assert!(
+        told("part0").contains("this instance was asked to fail"),
+        "{}",
+        told("part0")
+    );
+    assert!(told("part1").starts_with("#access"), "{}", told("part1"));
     let error = fs::read_to_string(rig.partition("part0").join(".slapgrid-part0-error.log"));
     assert!(error.unwrap().contains("this instance was asked to fail"));
 

@@ -393,12 +393,21 @@ fn a_promise_that_fails_is_told_to_everybody() {
     assert_eq!(rig.services("part1", "sleep 1000002").len(), 1);
     assert!(!rig.partition("part0").join(".timestamp").exists());
     assert!(rig.partition("part1").join(".timestamp").exists());
+    let told = || {
+        let status = rig
+            .client()
+            .partition_status(&rig.node_id(), &"part0".parse().unwrap());
+        status.unwrap().text
+    };
+    assert!(told().starts_with("#error"), "{}", told());
+    assert!(told().contains("the promise says 1"), "{}", told());
     rig.node("promise", &[]).exits(2);
     rig.node("promise", &["--only", "part1"]).ok();
 
     rig.request("sick", &release, &["--parameters", "promise=ok"])
         .ok();
     rig.node("instance", &[]).ok();
+    assert!(told().starts_with("#access"), "{}", told());
     rig.node("promise", &[]).ok();
     rig.shut_down();
 }
