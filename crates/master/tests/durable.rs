@@ -6,6 +6,7 @@
 mod common;
 
 use std::collections::HashSet;
+use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
 use common::{Ask, NODE, Rig, ask, request};
@@ -153,6 +154,27 @@ fn a_stopped_master_leaves_one_file() {
         .collect();
     names.sort();
     assert_eq!(names, ["proxy.db", "proxy.db.lock"]);
+}
+
+#[test]
+fn the_database_is_its_owners_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("master.db");
+    let node = NodeId::new(NODE).unwrap();
+    let modes = || -> Vec<u32> {
+        ["master.db", "master.db-wal", "master.db-shm"]
+            .iter()
+            .filter_map(|name| std::fs::metadata(directory.path().join(name)).ok())
+            .map(|metadata| metadata.permissions().mode() & 0o777)
+            .collect()
+    };
+    let store = Store::open(&path, &node).unwrap();
+    assert_eq!(modes(), [0o600, 0o600, 0o600]);
+    drop(store);
+    // One that was left open to others is closed to them.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let _store = Store::open(&path, &node).unwrap();
+    assert_eq!(modes(), [0o600, 0o600, 0o600]);
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Makes the directories, private to their owner.
+    /// Makes the directories. The Master's data and the logs are their owner's alone.
     pub(super) fn create(root: Option<&Path>) -> Result<Layout, Failure> {
         let root = root.map_or_else(
             || settings::home().join(".slapos/standalone"),
@@ -44,11 +44,18 @@ impl Layout {
             )));
         }
         let layout = Layout { root };
-        for directory in ["", "etc", "instance", "log", "software", "var"] {
+        for (directory, mode) in [
+            ("", 0o755),
+            ("etc", 0o755),
+            ("instance", 0o755),
+            ("log", 0o700),
+            ("software", 0o755),
+            ("var", 0o700),
+        ] {
             let path = layout.root.join(directory);
             DirBuilder::new()
                 .recursive(true)
-                .mode(0o755)
+                .mode(mode)
                 .create(&path)
                 .map_err(|error| cannot("create", &path, &error))?;
         }

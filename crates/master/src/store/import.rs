@@ -104,6 +104,7 @@ fn back_up(path: &Path, connection: &Connection) -> Result<PathBuf, OpenError> {
     if unfinished.exists() {
         std::fs::remove_file(&unfinished).map_err(io)?;
     }
+    super::create_private(&unfinished).map_err(io)?;
     connection
         .backup("main", &unfinished, None::<fn(rusqlite::backup::Progress)>)
         .map_err(|source| OpenError::Database {

@@ -15,7 +15,8 @@ mod snapshot;
 mod writer;
 
 use std::collections::HashSet;
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -98,8 +99,10 @@ impl Store {
             source,
         };
         let lock = lock(path)?;
+        create_private(path).map_err(io)?;
         let mut connection = Connection::open(path).map_err(database)?;
         prepare(path, &mut connection, default_node, &*clock)?;
+        make_private(path).map_err(io)?;
         let readers = (0..READERS)
             .map(|_| reader(path).map(Mutex::new))
             .collect::<Result<_, _>>()
@@ -520,6 +523,30 @@ fn touch(write: &mut Write<'_>, instance: i64) -> Result<(), StoreError> {
 }
 
 use operations::remove_shared;
+
+/// Makes the file when it is not there: parameters hold passwords, so it is its owner's alone.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+}
+
+/// Takes a database that is ours, with the files beside it, away from all others.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match std::fs::set_permissions(PathBuf::from(name), Permissions::from_mode(0o600)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
 
 /// Takes the lock that keeps a second process off the database.
 fn lock(path: &Path) -> Result<File, OpenError> {
