@@ -11,7 +11,7 @@ use slap::{Value, marshal};
 use crate::failure::{Context, Failure};
 use crate::http::{self, Load, Outcome};
 use crate::peers::Peer;
-use crate::process::{self, Running};
+use crate::process::{self, Memory, Running};
 use crate::stats::{median, percentile};
 use crate::wire::{self, RequestTemplate};
 use crate::{Sizes, say};
@@ -71,8 +71,8 @@ impl Master {
         process::cpu_seconds(self.running.pid())
     }
 
-    pub(crate) fn resident_kib(&self) -> u64 {
-        process::resident_kib(self.running.pid())
+    fn memory(&self) -> Memory {
+        Memory::of_all(self.running.pid())
     }
 
     /// One call that must succeed.
@@ -158,11 +158,11 @@ pub(crate) struct Figures {
 pub(crate) struct MasterFigures {
     /// By [`Work::ALL`], then by connections (one, many).
     pub(crate) work: Vec<[Figures; 2]>,
-    pub(crate) idle_kib: u64,
+    pub(crate) idle: Memory,
     /// After all work but new requests.
-    pub(crate) loaded_kib: u64,
+    pub(crate) loaded: Memory,
     /// After all work.
-    pub(crate) grown_kib: u64,
+    pub(crate) grown: Memory,
     /// How many instances it has then.
     pub(crate) instances: usize,
     /// New requests that were answered with a partition another one got as well.
@@ -178,8 +178,8 @@ const BUSY: usize = 200;
 struct Candidate<'a> {
     peer: &'a Peer,
     master: Master,
-    idle_kib: u64,
-    loaded_kib: u64,
+    idle: Memory,
+    loaded: Memory,
     /// New requests that were answered with a partition another one got as well.
     given_twice: usize,
     /// Nodes made for new requests, to give each a name of its own.
@@ -206,15 +206,15 @@ pub(crate) fn compare(
         let directory = directory.join(peer.name).join("master");
         fs::create_dir_all(&directory).context("making a directory")?;
         let master = Master::start(peer, &directory, client_configuration)?;
-        let idle_kib = master.resident_kib();
+        let idle = master.memory();
         say(&format!("{}: {} partitions become busy", peer.name, BUSY));
         fill(&master)?;
         let outcomes = Work::ALL.iter().map(|_| [Vec::new(), Vec::new()]).collect();
         candidates.push(Candidate {
             peer,
             master,
-            idle_kib,
-            loaded_kib: 0,
+            idle,
+            loaded: Memory::default(),
             given_twice: 0,
             nodes: 0,
             outcomes,
@@ -228,7 +228,7 @@ pub(crate) fn compare(
         .partition(|(_, work)| *work == Work::New);
     measure_rounds(&mut candidates, &others, sizes)?;
     for candidate in &mut candidates {
-        candidate.loaded_kib = candidate.master.resident_kib();
+        candidate.loaded = candidate.master.memory();
     }
     measure_rounds(&mut candidates, &new, sizes)?;
     Ok(candidates.iter().map(Candidate::figures).collect())
@@ -396,9 +396,9 @@ impl Candidate<'_> {
                 .iter()
                 .map(|[one, many]| [figures(one), figures(many)])
                 .collect(),
-            idle_kib: self.idle_kib,
-            loaded_kib: self.loaded_kib,
-            grown_kib: self.master.resident_kib(),
+            idle: self.idle,
+            loaded: self.loaded,
+            grown: self.master.memory(),
             instances: BUSY
                 + self.outcomes[0]
                     .iter()

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use crate::failure::{Context, Failure};
 use crate::masters::Master;
 use crate::peers::{self, Peer};
-use crate::process::{self, Measured, User};
+use crate::process::{self, Measured, Memory, User};
 use crate::{Sizes, say, wire};
 
 const NODE: &str = "local_computer";
@@ -24,7 +24,7 @@ pub(crate) struct NodeFigures {
     /// Nothing changed, but each partition's promise is due.
     pub(crate) due: Vec<Measured>,
     /// The process supervisor with all services.
-    pub(crate) supervisor_kib: u64,
+    pub(crate) supervisor: Memory,
 }
 
 /// A node with its own Master, all instances deployed.
@@ -82,7 +82,7 @@ pub(crate) fn compare(
     Ok(nodes
         .into_iter()
         .map(|mut node| {
-            node.figures.supervisor_kib = node.services.pid().map_or(0, process::own_resident_kib);
+            node.figures.supervisor = node.services.pid().map(Memory::of_one).unwrap_or_default();
             node.figures
         })
         .collect())

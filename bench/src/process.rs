@@ -243,25 +243,39 @@ pub(crate) fn cpu_seconds(pid: u32) -> f64 {
     ticks / os::clock_ticks_per_second()
 }
 
-/// Resident memory of one process, in KiB.
-pub(crate) fn own_resident_kib(pid: u32) -> u64 {
-    fs::read_to_string(format!("/proc/{pid}/status"))
-        .ok()
-        .and_then(|status| {
-            let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-            line.split_whitespace().nth(1)?.parse().ok()
-        })
-        .unwrap_or(0)
+/// Memory of a process and its descendants.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Memory {
+    /// Resident, as `ps` and `top` tell it: with the program's code, which the system can drop and
+    /// several processes share.
+    pub(crate) resident_kib: u64,
+    /// The part that belongs to nobody else and cannot be dropped.
+    pub(crate) private_kib: u64,
 }
 
-/// Resident memory of a process and its descendants, in KiB.
-pub(crate) fn resident_kib(pid: u32) -> u64 {
-    let own = own_resident_kib(pid);
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let children = children.unwrap_or_default();
-    own + children
-        .split_whitespace()
-        .filter_map(|id| id.parse().ok())
-        .map(resident_kib)
-        .sum::<u64>()
+impl Memory {
+    /// Of one process only.
+    pub(crate) fn of_one(pid: u32) -> Memory {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name))?;
+            line.split_whitespace().nth(1)?.parse().ok()
+        };
+        Memory {
+            resident_kib: field("VmRSS:").unwrap_or(0),
+            private_kib: field("RssAnon:").unwrap_or(0),
+        }
+    }
+
+    /// Of a process and all its descendants.
+    pub(crate) fn of_all(pid: u32) -> Memory {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let mut sum = Memory::of_one(pid);
+        for child in children.unwrap_or_default().split_whitespace() {
+            let child = child.parse().map(Memory::of_all).unwrap_or_default();
+            sum.resident_kib += child.resident_kib;
+            sum.private_kib += child.private_kib;
+        }
+        sum
+    }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use crate::cli::{self, CliFigures};
 use crate::masters::{Figures, MasterFigures, Work};
 use crate::node::NodeFigures;
-use crate::process::Measured;
+use crate::process::{Measured, Memory};
 use crate::stats::median;
 
 /// All that was measured; the first of each list is ours, the second upstream's.
@@ -222,32 +222,33 @@ fn master(results: &Results, text: &mut String) {
             );
         }
     }
-    add(
-        "memory, idle after start".to_owned(),
-        Unit::Kib,
-        AIM_MEMORY,
-        &|master| master.idle_kib as f64,
-    );
-    add(
-        "memory, after repeated requests and reading, 200 instances".to_owned(),
-        Unit::Kib,
-        AIM_MEMORY,
-        &|master| master.loaded_kib as f64,
-    );
     let grown: Vec<String> = results
         .master
         .iter()
         .map(|master| thousands(master.instances as f64))
         .collect();
-    add(
-        format!(
-            "memory, after new requests as well: {} instances",
-            grown.join(" and ")
-        ),
-        Unit::Kib,
-        None,
-        &|master| master.grown_kib as f64,
+    let grown = format!(
+        "memory, after new requests as well: {} instances",
+        grown.join(" and ")
     );
+    type Of = fn(&MasterFigures) -> Memory;
+    let memories: [(&str, Option<f64>, Of); 3] = [
+        ("memory, idle after start", AIM_MEMORY, |master| master.idle),
+        (
+            "memory, after repeated requests and reading, 200 instances",
+            AIM_MEMORY,
+            |master| master.loaded,
+        ),
+        (&grown, None, |master| master.grown),
+    ];
+    for (title, aim, of) in memories {
+        add(title.to_owned(), Unit::Kib, aim, &|master| {
+            of(master).resident_kib as f64
+        });
+        add("– of that private".to_owned(), Unit::Kib, aim, &|master| {
+            of(master).private_kib as f64
+        });
+    }
     table(text, &rows);
     let replies: Vec<String> = results
         .master
@@ -316,13 +317,23 @@ fn node(results: &Results, text: &mut String) {
         let runs: Vec<&Vec<Measured>> = results.node.iter().map(runs).collect();
         measured_rows(&mut rows, title, aimed, &runs);
     }
-    rows.push(Row {
-        what: "memory of the supervisor, all programs running".to_owned(),
-        ours: results.node[0].supervisor_kib as f64,
-        upstream: results.node.get(1).map(|node| node.supervisor_kib as f64),
-        unit: Unit::Kib,
-        aim: None,
-    });
+    type Part = fn(&Memory) -> u64;
+    let parts: [(&str, Part); 2] = [
+        ("memory of the supervisor, all programs running", |memory| {
+            memory.resident_kib
+        }),
+        ("– of that private", |memory| memory.private_kib),
+    ];
+    for (what, part) in parts {
+        let of = |node: &NodeFigures| part(&node.supervisor) as f64;
+        rows.push(Row {
+            what: what.to_owned(),
+            ours: of(&results.node[0]),
+            upstream: results.node.get(1).map(of),
+            unit: Unit::Kib,
+            aim: None,
+        });
+    }
     table(text, &rows);
 }
 
