@@ -12,7 +12,9 @@ demo: setup
 
 test: setup-test lint
 	python3 software/helloworld/test_helloworld.py
-	cargo test --workspace --no-fail-fast
+	python3 tests/peer/setup.py target/peer
+	SLAPOS_TEST_SUPERVISORCTL=$(CURDIR)/target/peer/client/bin/supervisorctl \
+		cargo test --workspace --no-fail-fast
 
 lint: setup-test
 	cargo fmt --all -- --check
