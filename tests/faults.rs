@@ -431,8 +431,13 @@ fn a_killed_service_is_started_again() {
             }
         }
     });
+    // Its child, which outlived it, does not run twice.
+    eventually("every process once", SOON, || {
+        let found = rig.services("part0", "sleep");
+        if found.len() == 3 { Ok(()) } else { Err(found) }
+    });
+    assert_runs_once(&rig, "part0");
     rig.shut_down();
-    // Its child, which outlived it, went with the rest.
 }
 
 /// All at once, at random moments; when the faults stop, everything is as requested.

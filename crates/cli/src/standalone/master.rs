@@ -16,6 +16,11 @@ const START_MAX: Duration = Duration::from_secs(30);
 /// Longest time it may take to stop before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
+/// Longest time the Master of a standalone that was killed may go on holding database and port:
+/// it stops by itself, and ours cannot start before.
+const PREDECESSOR_MAX: Duration = Duration::from_secs(10);
+/// Between two tries to start while a predecessor may be there.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// A running Master.
 pub(super) struct Master {
@@ -53,7 +58,7 @@ impl Master {
 
     fn wait_until_it_answers(&mut self) -> Result<(), Failure> {
         let node = NodeId::new(NODE).map_err(|error| Failure::of(&error))?;
-        let deadline = Instant::now() + START_MAX;
+        let begin = Instant::now();
         loop {
             match self.client.node(&node) {
                 Err(error) if error.is_master_unreachable() => {}
@@ -61,10 +66,14 @@ impl Master {
                 _ => return Ok(()),
             }
             if let Some(status) = self.child.try_wait()? {
-                return Err(Failure::new(format!("the Master ended at once ({status})"))
-                    .hint(format!("see {}", self.layout.master_log().display())));
+                if begin.elapsed() > PREDECESSOR_MAX {
+                    return Err(Failure::new(format!("the Master ended at once ({status})"))
+                        .hint(format!("see {}", self.layout.master_log().display())));
+                }
+                std::thread::sleep(RETRY);
+                self.child = spawn(&self.layout)?;
             }
-            if Instant::now() > deadline {
+            if begin.elapsed() > START_MAX {
                 return Err(Failure::new("the Master does not answer")
                     .hint(format!("see {}", self.layout.master_log().display())));
             }
