@@ -413,6 +413,104 @@ fn a_killed_supervisor_comes_back_and_doubles_nothing() {
     rig.shut_down();
 }
 
+/// `node report` is killed while it destroys: the next run finishes, and only what was to be
+/// destroyed is gone.
+#[test]
+fn a_killed_report_is_finished_by_the_next_run() {
+    let (rig, release) = with_services(builder());
+    let mut random = Random::from_environment("killed report");
+    let log = rig.path().join("log/report.log");
+    rig.request("kept", &release, &["--parameters", "text=kept"])
+        .ok();
+    rig.node("instance", &[]).ok();
+    let kept = rig.services("part0", "sleep");
+    for _ in 0..3 {
+        for title in ["a", "b"] {
+            rig.request(title, &release, &[]).ok();
+        }
+        rig.node("instance", &[]).ok();
+        for title in ["a", "b"] {
+            rig.request(title, &release, &["--state", "destroyed"]).ok();
+        }
+        let mut run = rig.slapos(["node", "report", "--now"]).start(&log);
+        std::thread::sleep(random.moment(Duration::from_millis(120)));
+        run.kill();
+        rig.node("report", &[]).ok();
+        for partition in ["part1", "part2"] {
+            assert_eq!(rig.services(partition, ""), []);
+            let left: Vec<_> = fs::read_dir(rig.partition(partition))
+                .unwrap()
+                .flatten()
+                .collect();
+            assert!(left.is_empty(), "{left:?}");
+        }
+        assert_eq!(
+            rig.run(&["service", "list"]).ok().json(),
+            json!({"kept": release})
+        );
+        rig.node("format", &[]).ok();
+    }
+    assert_eq!(rig.services("part0", "sleep"), kept);
+    rig.shut_down();
+}
+
+/// P3: a Master that knows nothing any more is no order to destroy anything.
+#[test]
+fn a_master_that_lost_its_memory_destroys_nothing() {
+    let (rig, release) = with_services(builder());
+    rig.request("a", &release, &["--parameters", "text=mine"])
+        .ok();
+    rig.node("instance", &[]).ok();
+    let before = rig.services("part0", "sleep");
+    assert_eq!(before.len(), 3);
+    let is_there = || {
+        assert_eq!(rig.services("part0", "sleep"), before);
+        assert_eq!(rig.read("inst/part0/etc/text").trim(), "mine");
+        let built = |path: &std::path::Path| path.join("instance.cfg").exists();
+        let soft = fs::read_dir(rig.path().join("soft")).unwrap().flatten();
+        assert_eq!(soft.filter(|entry| built(&entry.path())).count(), 1);
+    };
+    rig.stop_master(0);
+    let store = rig.path().join("store");
+    fs::create_dir(&store).unwrap();
+    let move_database = |from: &std::path::Path, to: &std::path::Path| {
+        for entry in fs::read_dir(from).unwrap().flatten() {
+            let name = entry.file_name();
+            if name.to_string_lossy().starts_with("proxy.db") {
+                fs::rename(entry.path(), to.join(name)).unwrap();
+            }
+        }
+    };
+    move_database(rig.path(), &store);
+
+    // It does not even know the node; then it knows the node, with nothing on it.
+    rig.start_master();
+    for command in ["software", "instance", "report"] {
+        assert_ne!(rig.node(command, &[]).code(), 128 + 6, "no panic");
+        is_there();
+    }
+    rig.node("format", &[]).ok();
+    for command in ["software", "instance", "report"] {
+        rig.node(command, &[]).ok();
+        is_there();
+    }
+    rig.node("software", &["--garbage-collect"]);
+    is_there();
+
+    // The database is found again: everything goes on.
+    rig.stop_master(0);
+    let away = rig.path().join("away");
+    fs::create_dir(&away).unwrap();
+    move_database(rig.path(), &away);
+    move_database(&store, rig.path());
+    rig.start_master();
+    for command in ["software", "instance", "report"] {
+        rig.node(command, &[]).ok();
+        is_there();
+    }
+    rig.shut_down();
+}
+
 #[test]
 fn a_killed_service_is_started_again() {
     let (rig, release) = with_services(builder());

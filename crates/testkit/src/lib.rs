@@ -9,6 +9,15 @@
 //! - [`eventually`] waits for what happens elsewhere, with a deadline instead of a sleep;
 //! - [`Random`] is randomness that can be repeated.
 //!
+//! Environment of a test run:
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `SLAPOS_TEST_SEED` | the seed of [`Random`], printed by a run that failed |
+//! | `SLAPOS_TEST_KEEP` | keep the directories of tests that fail |
+//! | `SLAPOS_TEST_OFFLINE=1` | skip what needs the upstream peer when it cannot be installed |
+//! | `SLAPOS_PEER_DIR` | where the peer is installed, instead of below `target/` |
+//!
 //! Everything panics with a full account when it fails: a test that uses it wants exactly that.
 #![allow(
     clippy::panic,
@@ -50,4 +59,97 @@ pub fn project() -> PathBuf {
 /// Whether the tests run as root, as they do in containers.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::time::Duration;
+
+    #[test]
+    fn processes_are_found_by_directory_command_and_environment() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().canonicalize().unwrap();
+        let log = path.join("log");
+        let watch = |file: &Path, home: &Path, cwd: &Path| {
+            Invocation::new("/usr/bin/tail", home)
+                .directory(cwd)
+                .arg("-f")
+                .arg(file)
+                .start(&log)
+        };
+        let (root, none) = (Path::new("/"), Path::new("/dev/null"));
+        let mut by_directory = watch(none, root, &path);
+        let by_command = watch(&log, root, root);
+        let by_environment = watch(none, &path, root);
+        let _unrelated = watch(none, root, root);
+        let pids = || -> Vec<u32> {
+            processes_below(&path)
+                .iter()
+                .map(|found| found.pid)
+                .collect()
+        };
+        let mut expected = [&by_directory, &by_command, &by_environment].map(Running::pid);
+        expected.sort_unstable();
+        eventually("all are found", Duration::from_secs(20), || {
+            if pids() == expected {
+                Ok(())
+            } else {
+                Err(pids())
+            }
+        });
+        by_directory.kill();
+        assert!(!pids().contains(&by_directory.pid()));
+        drop((by_command, by_environment));
+        assert_eq!(pids(), [0; 0], "nobody outlives the handle");
+    }
+
+    #[test]
+    fn a_run_keeps_everything() {
+        let run = Invocation::new("/bin/sh", "/tmp")
+            .env("WORD", "said")
+            .args(["-c", "echo $WORD; echo $HOME >&2; exit 7"])
+            .run()
+            .exits(7)
+            .says("said");
+        assert_eq!(
+            (run.stdout.as_str(), run.stderr.as_str()),
+            ("said\n", "/tmp\n")
+        );
+        let killed = Invocation::new("/bin/sh", "/tmp")
+            .args(["-c", "kill -9 $$"])
+            .run();
+        assert_eq!(killed.code(), 128 + 9);
+    }
+
+    #[test]
+    fn ports_are_not_given_twice() {
+        let (one, two) = (Port::reserve(), Port::reserve());
+        assert_ne!(one.number(), two.number());
+        assert!(!one.is_open());
+    }
+
+    #[test]
+    fn a_page_is_read_to_its_end() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/x", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") {
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            stream
+                .write_all(b"HTTP/1.1 404 Not Found\r\na: b\r\n\r\nno\r\n\r\nwhere")
+                .unwrap();
+            request
+        });
+        let page = http_get(&url).unwrap();
+        assert_eq!((page.status, page.body.as_str()), (404, "no\r\n\r\nwhere"));
+        assert!(server.join().unwrap().starts_with(b"GET /x HTTP/1.0\r\n"));
+        assert!(http_get("https://127.0.0.1/").is_err());
+    }
 }
