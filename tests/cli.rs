@@ -112,7 +112,12 @@ fn a_missing_or_broken_configuration_is_named() {
     insta::assert_snapshot!(seen(&rig, &node), @r"
     exit code 1
     error: cannot read the configuration /nonexistent: No such file or directory (os error 2)
+    hint: name another one with --cfg, or try `slapos standalone` which makes its own
     ");
+    let endless = rig.slapos(["node", "software", "--cfg", "/dev/zero"]).run();
+    assert_eq!(endless.code(), 1, "{endless:?}");
+    let endless = rig.slapos(["service", "list", "--cfg", "/dev/zero"]).run();
+    assert_eq!(endless.code(), 1, "{endless:?}");
     let empty = rig.write("node.cfg", "[slapos]\n");
     let node = rig.slapos(["node", "software", "--cfg"]).arg(empty).run();
     insta::assert_snapshot!(seen(&rig, &node), @r"

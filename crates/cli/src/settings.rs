@@ -1,5 +1,6 @@
 //! Which configuration file counts, and what a client reads of it (C 2).
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use slap::config::Config;
@@ -7,6 +8,9 @@ use slap_client::{Client, Settings, Trust};
 
 use crate::args::client::ClientConfig;
 use crate::failure::{Code, Failure};
+
+/// Largest configuration file, in bytes.
+const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// The file a node's, proxy's or other command uses: `--cfg`, `$SLAPOS_CONFIGURATION`, the
 /// system's.
@@ -48,20 +52,29 @@ pub(crate) fn expand_home(path: &Path) -> PathBuf {
 
 /// Reads a configuration file.
 pub(crate) fn read(path: &Path) -> Result<Config, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        if error.kind() == std::io::ErrorKind::NotFound {
-            Failure::new(format!(
-                "Configuration file does not exist: {}",
-                path.display()
-            ))
-            .hint("name another one with --cfg, or try `slapos standalone` which makes its own")
-        } else {
-            Failure::new(format!(
-                "Cannot read configuration file {}: {error}",
-                path.display()
-            ))
-        }
-    })?;
+    let mut text = String::new();
+    let size = std::fs::File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text))
+        .map_err(|error| {
+            if error.kind() == std::io::ErrorKind::NotFound {
+                Failure::new(format!(
+                    "Configuration file does not exist: {}",
+                    path.display()
+                ))
+                .hint("name another one with --cfg, or try `slapos standalone` which makes its own")
+            } else {
+                Failure::new(format!(
+                    "Cannot read configuration file {}: {error}",
+                    path.display()
+                ))
+            }
+        })?;
+    if size as u64 > FILE_BYTES_MAX {
+        return Err(Failure::new(format!(
+            "{} has more than {FILE_BYTES_MAX} bytes, which no configuration has",
+            path.display()
+        )));
+    }
     Config::parse(&text)
         .map_err(|error| Failure::new(format!("Cannot parse {}: {error}", path.display())))
 }

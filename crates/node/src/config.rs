@@ -8,6 +8,8 @@ mod values;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +19,9 @@ use slap_client::Trust;
 
 pub(crate) use values::Values;
 pub use values::parse_size;
+
+/// Largest configuration file, in bytes.
+const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Options that name files which must exist when given.
 const FILES: &[&str] = &[
@@ -311,10 +316,20 @@ impl NodeConfig {
 
 /// Reads a configuration file.
 pub(crate) fn read(file: &Path) -> Result<Config, ConfigError> {
-    let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Read {
+    let unreadable = |source| ConfigError::Read {
         file: file.to_owned(),
         source,
-    })?;
+    };
+    let mut text = String::new();
+    let size = File::open(file)
+        .and_then(|opened| opened.take(FILE_BYTES_MAX + 1).read_to_string(&mut text))
+        .map_err(unreadable)?;
+    if size as u64 > FILE_BYTES_MAX {
+        return Err(unreadable(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            format!("it has more than {FILE_BYTES_MAX} bytes"),
+        )));
+    }
     Config::parse(&text).map_err(|source| ConfigError::Syntax {
         file: file.to_owned(),
         source,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use node::config::{NodeConfig, Overrides};
+use node::config::{ConfigError, NodeConfig, Overrides};
 use node::format::FormatConfig;
 use node::{Cancel, Outcome};
 use supervisor::ctl;
@@ -25,8 +25,7 @@ pub(crate) fn run(arguments: Node, global: &Global) -> CommandResult {
         }));
     match command {
         NodeCommand::Format(format) => {
-            let config = FormatConfig::load(&file, &format_overrides(&format))
-                .map_err(|error| Failure::of(&error))?;
+            let config = FormatConfig::load(&file, &format_overrides(&format)).map_err(unusable)?;
             stop_on_interrupt(&cancel)?;
             let options = node::format::Options { cancel };
             done(node::format::run(&config, &options, &progress))
@@ -102,7 +101,16 @@ fn done(result: Result<Outcome, node::Error>) -> CommandResult {
 }
 
 fn load(file: &Path, overrides: &Overrides) -> Result<NodeConfig, Failure> {
-    NodeConfig::load(file, overrides).map_err(|error| Failure::of(&error))
+    NodeConfig::load(file, overrides).map_err(unusable)
+}
+
+fn unusable(error: ConfigError) -> Failure {
+    let failure = Failure::of(&error);
+    match error {
+        ConfigError::Read { .. } => failure
+            .hint("name another one with --cfg, or try `slapos standalone` which makes its own"),
+        _ => failure,
+    }
 }
 
 fn stop_on_interrupt(cancel: &Cancel) -> Result<(), Failure> {

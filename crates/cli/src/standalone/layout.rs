@@ -177,10 +177,14 @@ fn settings_user() -> String {
         .unwrap_or_else(|| rustix::process::geteuid().as_raw().to_string())
 }
 
+/// A port nobody listens on, outside the range from which the system gives ports to clients: it is
+/// kept, and shall still be free after the next reboot.
 fn free_port() -> Result<u16, Failure> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
+    let start = u16::try_from(std::process::id() % 10_000).unwrap_or_default();
+    (0..10_000)
+        .map(|step| 20_000 + (start + step) % 10_000)
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .ok_or_else(|| Failure::new("no port is free between 20000 and 30000"))
 }
 
 /// Writes a file whole or not at all, and only when it says something else.
