@@ -16,6 +16,6 @@ mod url;
 
 pub use error::Error;
 pub use hateoas::{Hateoas, InstanceTreeInfo, InstanceTreeSummary, NodeSummary};
-pub use slap_api::{Client, PartitionCertificate, Request, RequestReply, StatusRecord};
+pub use slap_api::{Client, IssuedCertificate, Request, RequestReply, StatusRecord};
 pub use transport::{Settings, Trust};
 pub use url::normalise_master_url;

@@ -51,20 +51,36 @@ pub enum RequestReply {
     NotReady,
 }
 
-/// A partition's certificate and key, PEM texts; both empty where the Master issues none.
+/// A certificate and its key, PEM texts; both empty where the Master issues none.
 #[derive(Clone, PartialEq, Eq)]
-pub struct PartitionCertificate {
+pub struct IssuedCertificate {
     /// The certificate.
     pub certificate: String,
     /// The private key.
     pub key: String,
 }
 
-impl std::fmt::Debug for PartitionCertificate {
+impl IssuedCertificate {
+    fn from_value(value: &Value) -> Self {
+        let text = |name: &str| {
+            value
+                .as_dict()
+                .and_then(|dict| dict.get(name))
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        IssuedCertificate {
+            certificate: text("certificate"),
+            key: text("key"),
+        }
+    }
+}
+
+impl std::fmt::Debug for IssuedCertificate {
     /// Keys never reach a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PartitionCertificate")
-            .finish_non_exhaustive()
+        f.debug_struct("IssuedCertificate").finish_non_exhaustive()
     }
 }
 
@@ -149,21 +165,9 @@ impl Client {
         &self,
         node: &NodeId,
         partition: &PartitionId,
-    ) -> Result<PartitionCertificate, Error> {
-        let call = "getComputerPartitionCertificate";
-        let value = self.get_value(call, &place(node, partition))?;
-        let text = |name: &str| {
-            value
-                .as_dict()
-                .and_then(|dict| dict.get(name))
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        Ok(PartitionCertificate {
-            certificate: text("certificate"),
-            key: text("key"),
-        })
+    ) -> Result<IssuedCertificate, Error> {
+        let value = self.get_value("getComputerPartitionCertificate", &place(node, partition))?;
+        Ok(IssuedCertificate::from_value(&value))
     }
 
     /// All addresses of the instance's tree: interface and address (`getHostingSubscriptionIpList`).
@@ -232,8 +236,17 @@ impl Client {
 
     /// The releases of a product, best first (`getSoftwareReleaseListFromSoftwareProduct`).
     pub fn product_releases(&self, product: &ProductReference) -> Result<Vec<ReleaseUrl>, Error> {
+        self.releases(&[("software_product_reference", product.as_str())])
+    }
+
+    /// The releases of the product that this release belongs to, best first.
+    pub fn sibling_releases(&self, release: &ReleaseUrl) -> Result<Vec<ReleaseUrl>, Error> {
+        self.releases(&[("software_release_url", release.as_str())])
+    }
+
+    fn releases(&self, fields: Fields<'_>) -> Result<Vec<ReleaseUrl>, Error> {
         let call = "getSoftwareReleaseListFromSoftwareProduct";
-        let value = self.get_value(call, &[("software_product_reference", product.as_str())])?;
+        let value = self.get_value(call, fields)?;
         value
             .as_sequence()
             .ok_or_else(|| unread(call, format!("{} instead of a list", value.kind())))?
@@ -241,6 +254,35 @@ impl Client {
             .filter_map(Value::as_str)
             .map(|url| ReleaseUrl::new(url).map_err(|error| unread(call, error)))
             .collect()
+    }
+
+    /// A text that differs between two starts of a proxy (`getRunId`).
+    pub fn run_id(&self) -> Result<String, Error> {
+        self.get_text("getRunId", &[])
+    }
+
+    /// Asks for a compute node of this title, which is made if there is none (`requestComputer`).
+    /// ERP5 only.
+    pub fn request_node(&self, title: &str) -> Result<NodeDocument, Error> {
+        let call = "requestComputer";
+        let value = decode(call, &self.post(call, &[("computer_title", title)])?)?;
+        NodeDocument::from_value(&value).map_err(|error| unread(call, error))
+    }
+
+    /// Has a node's certificate issued (`generateComputerCertificate`). ERP5 only.
+    pub fn issue_node_certificate(&self, node: &NodeId) -> Result<IssuedCertificate, Error> {
+        let call = "generateComputerCertificate";
+        let body = self.post(call, &[("computer_id", node.as_str())])?;
+        Ok(IssuedCertificate::from_value(&decode(call, &body)?))
+    }
+
+    /// Revokes a node's certificates (`revokeComputerCertificate`). ERP5 only.
+    pub fn revoke_node_certificate(&self, node: &NodeId) -> Result<(), Error> {
+        self.post(
+            "revokeComputerCertificate",
+            &[("computer_id", node.as_str())],
+        )
+        .map(drop)
     }
 
     /// Asks for an instance, or for a change of one (`requestComputerPartition`).

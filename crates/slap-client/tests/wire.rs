@@ -255,6 +255,60 @@ fn an_old_master_is_asked_by_the_old_name() {
 }
 
 #[test]
+fn the_calls_that_only_a_full_master_answers() {
+    let (client, arrived) = master(vec![
+        "200 <marshal><object id=\"i2\" module=\"slapos.slap.slap\" class=\"Computer\"><tuple>\
+         <string>COMP-1</string></tuple><dictionary id=\"i3\"><string>_computer_id</string>\
+         <string>COMP-1</string></dictionary></object></marshal>",
+        "200 <marshal><dictionary id=\"i2\"><string>certificate</string><string>PUBLIC</string>\
+         <string>key</string><string>SECRET</string></dictionary></marshal>",
+        "200 None",
+        "200 <marshal><list id=\"i2\"><string>http://x/b</string></list></marshal>",
+        "200 abc",
+    ]);
+    assert_eq!(client.request_node("my node").unwrap().node, node());
+    let issued = client.issue_node_certificate(&node()).unwrap();
+    assert_eq!(issued.certificate, "PUBLIC");
+    assert_eq!(issued.key, "SECRET");
+    assert!(
+        !format!("{issued:?}").contains("SECRET"),
+        "keys reach no log"
+    );
+    client.revoke_node_certificate(&node()).unwrap();
+    let release = ReleaseUrl::new("http://x/a").unwrap();
+    assert_eq!(
+        client.sibling_releases(&release).unwrap(),
+        [ReleaseUrl::new("http://x/b").unwrap()]
+    );
+    assert_eq!(client.run_id().unwrap(), "abc");
+    let seen: Vec<(String, String)> = arrived
+        .iter()
+        .take(5)
+        .map(|arrived| (arrived.line, arrived.body))
+        .collect();
+    let expected = [
+        ("POST /requestComputer HTTP/1.1", "computer_title=my+node"),
+        (
+            "POST /generateComputerCertificate HTTP/1.1",
+            "computer_id=COMP-1",
+        ),
+        (
+            "POST /revokeComputerCertificate HTTP/1.1",
+            "computer_id=COMP-1",
+        ),
+        (
+            "GET /getSoftwareReleaseListFromSoftwareProduct?software_release_url=http%3A%2F%2Fx%2Fa HTTP/1.1",
+            "",
+        ),
+        ("GET /getRunId HTTP/1.1", ""),
+    ];
+    assert_eq!(
+        seen,
+        expected.map(|(line, body)| (line.to_owned(), body.to_owned()))
+    );
+}
+
+#[test]
 fn nobody_there_is_said_in_one_line() {
     let port = TcpListener::bind("127.0.0.1:0")
         .unwrap()
