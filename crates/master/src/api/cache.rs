@@ -6,8 +6,9 @@ use std::sync::{PoisonError, RwLock};
 
 use axum::body::Bytes;
 
-/// Nodes whose documents are kept. When there are more, all are forgotten and built anew.
-const NODES_MAX: usize = 4096;
+/// What all kept documents may hold, in bytes. Beyond it all are forgotten and built anew: those
+/// that are asked for come back at once.
+const DOCUMENT_BYTES_MAX: usize = 64 << 20;
 
 #[derive(Default)]
 struct NodeDocuments {
@@ -16,17 +17,30 @@ struct NodeDocuments {
     partitions: HashMap<String, Bytes>,
 }
 
+impl NodeDocuments {
+    fn bytes(&self) -> usize {
+        self.whole.as_ref().map_or(0, Bytes::len)
+            + self.partitions.values().map(Bytes::len).sum::<usize>()
+    }
+}
+
+#[derive(Default)]
+struct Nodes {
+    documents: HashMap<String, NodeDocuments>,
+    bytes: usize,
+}
+
 /// The documents, by node.
 #[derive(Default)]
 pub(crate) struct Documents {
-    nodes: RwLock<HashMap<String, NodeDocuments>>,
+    nodes: RwLock<Nodes>,
 }
 
 impl Documents {
     /// A document made at this revision: the whole node's, or one partition's.
     pub(crate) fn get(&self, node: &str, partition: Option<&str>, revision: u64) -> Option<Bytes> {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
-        let documents = nodes.get(node)?;
+        let documents = nodes.documents.get(node)?;
         if documents.revision != revision {
             return None;
         }
@@ -38,36 +52,43 @@ impl Documents {
 
     /// Keeps a document that was read after its node had this revision.
     pub(crate) fn put(&self, node: &str, partition: Option<&str>, revision: u64, document: Bytes) {
-        let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
-        if nodes.len() >= NODES_MAX && !nodes.contains_key(node) {
-            nodes.clear();
+        if document.len() > DOCUMENT_BYTES_MAX {
+            return;
         }
-        let documents = nodes.entry(node.to_owned()).or_default();
+        let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        if nodes.bytes + document.len() > DOCUMENT_BYTES_MAX {
+            *nodes = Nodes::default();
+        }
+        let Nodes { documents, bytes } = &mut *nodes;
+        let documents = documents.entry(node.to_owned()).or_default();
         if documents.revision > revision {
             return;
         }
         if documents.revision < revision {
+            *bytes -= documents.bytes();
             *documents = NodeDocuments {
                 revision,
                 ..NodeDocuments::default()
             };
         }
-        match partition {
-            None => documents.whole = Some(document),
-            Some(partition) => {
-                documents.partitions.insert(partition.to_owned(), document);
-            }
-        }
+        *bytes += document.len();
+        let replaced = match partition {
+            None => documents.whole.replace(document),
+            Some(partition) => documents.partitions.insert(partition.to_owned(), document),
+        };
+        *bytes -= replaced.map_or(0, |replaced| replaced.len());
     }
 }
 
-/// Replies that are kept, and the largest request whose reply is.
-const REPLIES_MAX: usize = 4096;
+/// What all kept replies and their requests may hold, in bytes.
+const REPLY_BYTES_MAX: usize = 16 << 20;
+/// The largest request whose reply is kept, in bytes.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
 
 #[derive(Default)]
 struct Kept {
     revision: u64,
+    bytes: usize,
     replies: HashMap<Vec<u8>, Bytes>,
 }
 
@@ -105,10 +126,90 @@ impl Replies {
         if kept.revision > revision {
             return;
         }
-        if kept.revision < revision || kept.replies.len() >= REPLIES_MAX {
-            kept.replies.clear();
-            kept.revision = revision;
+        let bytes = key.len() + reply.len();
+        if bytes > REPLY_BYTES_MAX {
+            return;
         }
-        kept.replies.insert(key, reply);
+        if kept.revision < revision || kept.bytes + bytes > REPLY_BYTES_MAX {
+            *kept = Kept {
+                revision,
+                ..Kept::default()
+            };
+        }
+        let key_bytes = key.len();
+        kept.bytes += bytes;
+        if let Some(replaced) = kept.replies.insert(key, reply) {
+            kept.bytes -= key_bytes + replaced.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mebibytes(count: usize) -> Bytes {
+        Bytes::from(vec![0; count << 20])
+    }
+
+    #[test]
+    fn a_document_is_given_at_its_own_revision_only() {
+        let documents = Documents::default();
+        documents.put("n", None, 2, mebibytes(1));
+        documents.put("n", Some("p"), 2, Bytes::from_static(b"p"));
+        assert!(documents.get("n", None, 2).is_some());
+        assert!(documents.get("n", Some("p"), 2).is_some());
+        assert!(documents.get("n", None, 3).is_none());
+        // An older one, made meanwhile, replaces nothing.
+        documents.put("n", None, 1, Bytes::new());
+        assert_eq!(
+            documents.get("n", None, 2).map(|found| found.len()),
+            Some(1 << 20)
+        );
+        // A newer one takes the place of all.
+        documents.put("n", None, 3, Bytes::new());
+        assert!(documents.get("n", Some("p"), 3).is_none());
+    }
+
+    #[test]
+    fn documents_take_bounded_memory_and_are_counted_right() {
+        let documents = Documents::default();
+        for revision in 1..100 {
+            // The same node again and again: what is replaced counts no more.
+            documents.put("again", None, revision, mebibytes(10));
+            assert!(documents.get("again", None, revision).is_some());
+        }
+        for node in 0..20 {
+            documents.put(&node.to_string(), None, 1, mebibytes(10));
+            let nodes = documents
+                .nodes
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            let held: usize = nodes.documents.values().map(NodeDocuments::bytes).sum();
+            assert_eq!(held, nodes.bytes);
+            assert!(held <= DOCUMENT_BYTES_MAX);
+        }
+        assert!(documents.get("19", None, 1).is_some());
+        documents.put("huge", None, 1, mebibytes(65));
+        assert!(documents.get("huge", None, 1).is_none());
+    }
+
+    #[test]
+    fn replies_take_bounded_memory_and_are_counted_right() {
+        let replies = Replies::default();
+        for number in 0..40_u8 {
+            replies.put(vec![number], 1, mebibytes(1));
+            replies.put(vec![number], 1, mebibytes(1));
+            let kept = replies.0.read().unwrap_or_else(PoisonError::into_inner);
+            let held: usize = kept
+                .replies
+                .iter()
+                .map(|(key, reply)| key.len() + reply.len())
+                .sum();
+            assert_eq!(held, kept.bytes);
+            assert!(held <= REPLY_BYTES_MAX);
+        }
+        assert!(replies.get(&[39], 1).is_some());
+        assert!(replies.get(&[39], 2).is_none());
     }
 }
