@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::cancel::Cancel;
+use crate::observer::{Event, Observer};
 
 /// Calls `work` for each item, in order, at most `workers` at once, and gives the results in order.
 pub(crate) fn map<T: Sync, R: Send>(
@@ -42,7 +43,7 @@ pub(crate) fn map<T: Sync, R: Send>(
 
 /// Waits a random time of at most `seconds`, so that a thousand nodes do not call at once.
 /// Tells whether it was cancelled meanwhile.
-pub(crate) fn random_delay(seconds: u64, cancel: &Cancel) -> bool {
+pub(crate) fn random_delay(seconds: u64, cancel: &Cancel, observer: &dyn Observer) -> bool {
     if seconds == 0 {
         return cancel.is_cancelled();
     }
@@ -50,7 +51,11 @@ pub(crate) fn random_delay(seconds: u64, cancel: &Cancel) -> bool {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         u64::from(now.map_or(0, |now| now.subsec_nanos())).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20
     };
-    let end = Instant::now() + Duration::from_secs(1 + random % seconds);
+    let delay = 1 + random % seconds;
+    observer.event(&Event::Info(&format!(
+        "waiting {delay} s, so that not all nodes ask the Master at once; --now starts at once"
+    )));
+    let end = Instant::now() + Duration::from_secs(delay);
     while !cancel.is_cancelled() {
         let Some(left) = end.checked_duration_since(Instant::now()) else {
             return false;

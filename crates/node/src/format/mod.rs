@@ -52,7 +52,9 @@ pub fn run(
         });
     }
     refuse_what_is_not_supported(config)?;
-    if !config.now && !config.dry_run && parallel::random_delay(DELAY_SECONDS_MAX, &options.cancel)
+    if !config.now
+        && !config.dry_run
+        && parallel::random_delay(DELAY_SECONDS_MAX, &options.cancel, observer)
     {
         return Err(Error::Cancelled);
     }

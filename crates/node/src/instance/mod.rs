@@ -65,7 +65,7 @@ pub fn run_with(
     builder: &dyn Builder,
 ) -> Result<Outcome, Error> {
     config.check_root()?;
-    if !config.now && parallel::random_delay(config.maximal_delay, &options.cancel) {
+    if !config.now && parallel::random_delay(config.maximal_delay, &options.cancel, observer) {
         return Err(Error::Cancelled);
     }
     let _lock = Lock::take(&config.pidfile_instance)?;

@@ -45,7 +45,7 @@ pub fn run(
     observer: &dyn Observer,
 ) -> Result<Outcome, Error> {
     config.check_root()?;
-    if !config.now && parallel::random_delay(config.maximal_delay, &options.cancel) {
+    if !config.now && parallel::random_delay(config.maximal_delay, &options.cancel, observer) {
         return Err(Error::Cancelled);
     }
     let _lock = Lock::take(&config.pidfile_instance)?;
