@@ -41,8 +41,7 @@ fn converge(rig: &Rig) {
 /// The three processes of an instance, each exactly once.
 fn assert_runs_once(rig: &Rig, partition: &str) {
     for sleep in ["sleep 1000001", "sleep 1000002", "sleep 1000003"] {
-        let found = rig.services(partition, sleep);
-        assert_eq!(found.len(), 1, "{partition}, {sleep}: {found:#?}");
+        rig.running(partition, sleep, 1);
     }
 }
 
@@ -189,7 +188,10 @@ fn a_node_without_its_master_keeps_its_services_and_destroys_nothing() {
     assert_runs_once(&rig, "part0");
 
     rig.stop_master(0);
-    kill(rig.services("part0", "sleep 1000001")[0].pid, Signal::KILL);
+    kill(
+        rig.running("part0", "sleep 1000001", 1)[0].pid,
+        Signal::KILL,
+    );
     rig.node("instance", &[]).exits(3);
     eventually("what died is started again", SOON, || {
         let found = rig.services("part0", "sleep 1000001");
@@ -423,7 +425,7 @@ fn a_killed_report_is_finished_by_the_next_run() {
     rig.request("kept", &release, &["--parameters", "text=kept"])
         .ok();
     rig.node("instance", &[]).ok();
-    let kept = rig.services("part0", "sleep");
+    let kept = rig.running("part0", "sleep", 3);
     for _ in 0..3 {
         for title in ["a", "b"] {
             rig.request(title, &release, &[]).ok();
@@ -461,8 +463,7 @@ fn a_master_that_lost_its_memory_destroys_nothing() {
     rig.request("a", &release, &["--parameters", "text=mine"])
         .ok();
     rig.node("instance", &[]).ok();
-    let before = rig.services("part0", "sleep");
-    assert_eq!(before.len(), 3);
+    let before = rig.running("part0", "sleep", 3);
     let is_there = || {
         assert_eq!(rig.services("part0", "sleep"), before);
         assert_eq!(rig.read("inst/part0/etc/text").trim(), "mine");
@@ -516,7 +517,7 @@ fn a_killed_service_is_started_again() {
     let (rig, release) = with_services(builder());
     rig.request("a", &release, &[]).ok();
     rig.node("instance", &[]).ok();
-    let before = rig.services("part0", "sleep 1000002")[0].pid;
+    let before = rig.running("part0", "sleep 1000002", 1)[0].pid;
     kill(before, Signal::KILL);
     // The supervisor or the next processing brings it back, whoever is first.
     eventually("the service is back", Duration::from_secs(90), || {
@@ -583,9 +584,8 @@ fn when_the_faults_stop_every_instance_is_as_requested() {
     converge(&rig);
     for (index, title) in ["a", "b", "c"].into_iter().enumerate() {
         let partition = &rig.placements()[title];
-        let count = rig.services(partition, "sleep").len();
         let expected = if wanted[index] == "started" { 3 } else { 0 };
-        assert_eq!(count, expected, "{title} shall be {}", wanted[index]);
+        rig.running(partition, "sleep", expected);
         assert_eq!(
             rig.info(title)["connection-parameters"]["text"],
             json!(format!("{title}7"))

@@ -3,7 +3,7 @@
 //! Deviation from upstream, on purpose: what is in `etc/service` is restarted by the supervisor,
 //! with its growing pauses, instead of waiting for the next processing. `etc/run` stays one-shot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -145,6 +145,29 @@ impl<'a> Services<'a> {
             .filter(|process| process.state == ProcessState::Stopped && process.start == 0)
             .map(|process| process.group)
             .collect()
+    }
+
+    /// Names of the processes, by group, that a signal ended and nobody starts again: programs of
+    /// `etc/run`, which ran when they were killed. One that ended by itself has done its work.
+    pub(crate) fn killed(&self) -> BTreeMap<String, Vec<String>> {
+        let mut killed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for process in self.client.all_process_info().unwrap_or_default() {
+            if process.state == ProcessState::Exited && process.exitstatus < 0 {
+                let name = process.namespec();
+                killed.entry(process.group).or_default().push(name);
+            }
+        }
+        killed
+    }
+
+    /// Starts one process again.
+    pub(crate) fn start_again(&self, name: &str) -> Result<(), Error> {
+        match self.client.start(name, false) {
+            Err(error) if error.fault() != Some(FaultCode::AlreadyStarted) => {
+                Err(self.error(&error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether one of these processes (`group:process`) runs or is starting; unknown names don't.

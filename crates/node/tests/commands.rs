@@ -247,6 +247,24 @@ fn after_a_reboot_an_unchanged_instance_runs_again_and_what_was_stopped_by_hand_
 }
 
 #[test]
+fn a_program_that_was_killed_runs_again_although_nothing_changed() {
+    let (node, fake) = (Node::new(1), Fake::new());
+    node.with_release();
+    node.want("part0", InstanceState::Started, "1");
+    run_instance(&node, &fake).unwrap();
+    fake.built();
+    let client = supervisor::Client::new(node.path("inst/sv.sock"));
+    let before = client.process_info("part0:once").unwrap().pid;
+    client.signal("part0:once", "KILL").unwrap();
+    eventually("it is dead", || {
+        client.process_info("part0:once").unwrap().pid != before
+    });
+    assert_eq!(run_instance(&node, &fake).unwrap(), Outcome::Success);
+    eventually("it runs again", || node.running("part0").len() == 2);
+    assert!(fake.built().is_empty(), "nothing changed");
+}
+
+#[test]
 fn a_master_that_goes_away_meanwhile_leads_to_offline_mode() {
     let (node, fake) = (Node::new(1), Fake::new());
     node.with_release();

@@ -385,6 +385,21 @@ impl Rig {
         found
     }
 
+    /// As [`Rig::services`], waiting until there are exactly `count`: a supervisor says that a
+    /// program runs before that one has started its own.
+    #[track_caller]
+    pub fn running(&self, partition: &str, command: &str, count: usize) -> Vec<Process> {
+        let what = format!("{count} times `{command}` in {partition}");
+        eventually(&what, READY, || {
+            let found = self.services(partition, command);
+            if found.len() == count {
+                Ok(found)
+            } else {
+                Err(found)
+            }
+        })
+    }
+
     /// Stops everything as an administrator would; no process may be left.
     #[track_caller]
     pub fn shut_down(&self) {

@@ -9,7 +9,7 @@ mod log;
 pub(crate) mod plan;
 mod process;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::SystemTime;
 
@@ -99,6 +99,7 @@ pub fn run_with(
             maximum_periodicity: config.maximum_periodicity,
         },
         dormant: services.dormant(),
+        killed: services.killed(),
         fetched,
         stopped: Mutex::new(None),
     };
@@ -120,6 +121,8 @@ struct Run<'a> {
     /// Groups of the supervisor that wait for their first start since it runs: the machine was
     /// restarted, and nothing else may ever change.
     dormant: BTreeSet<String>,
+    /// Processes of the supervisor's groups that were killed and wait for somebody to start them.
+    killed: BTreeMap<String, Vec<String>>,
     /// When the Master's document was asked for.
     fetched: SystemTime,
     stopped: Mutex<Option<Stop>>,
@@ -161,6 +164,9 @@ impl Run<'_> {
                     let partition = Partition::open(means.config, document)?;
                     if self.dormant.contains(id.as_str()) {
                         means.services.start(id, &partition.user)?;
+                    }
+                    for name in self.killed.get(id.as_str()).into_iter().flatten() {
+                        means.services.start_again(name)?;
                     }
                     process::check(means, &partition)?;
                 }
