@@ -116,7 +116,6 @@ impl Observer for NodeProgress {
                 self.show(bars, release.as_str(), format!("building {release}"));
             }
             Event::ReleaseOutput { release, line } => {
-                self.close("builder");
                 self.show(
                     bars,
                     release.as_str(),
@@ -128,6 +127,8 @@ impl Observer for NodeProgress {
                 elapsed,
                 error,
             } => {
+                // Also where the builder itself could not be made ready.
+                self.close("builder");
                 self.close(release.as_str());
                 Self::above(
                     bars,

@@ -30,6 +30,7 @@ pub mod report;
 mod safe_fs;
 mod services;
 pub mod software;
+mod start;
 #[cfg(test)]
 mod testing;
 mod time;

@@ -1,10 +1,6 @@
 //! Doing independent things side by side, a bounded number at a time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
-
-use crate::cancel::Cancel;
-use crate::observer::{Event, Observer};
 
 /// Calls `work` for each item, in order, at most `workers` at once, and gives the results in order.
 pub(crate) fn map<T: Sync, R: Send>(
@@ -39,30 +35,6 @@ pub(crate) fn map<T: Sync, R: Send>(
     });
     results.sort_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()
-}
-
-/// Waits a random time of at most `seconds`, so that a thousand nodes do not call at once.
-/// Tells whether it was cancelled meanwhile.
-pub(crate) fn random_delay(seconds: u64, cancel: &Cancel, observer: &dyn Observer) -> bool {
-    if seconds == 0 {
-        return cancel.is_cancelled();
-    }
-    let random = u64::from(std::process::id()) ^ {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        u64::from(now.map_or(0, |now| now.subsec_nanos())).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20
-    };
-    let delay = 1 + random % seconds;
-    observer.event(&Event::Info(&format!(
-        "waiting {delay} s, so that not all nodes ask the Master at once; --now starts at once"
-    )));
-    let end = Instant::now() + Duration::from_secs(delay);
-    while !cancel.is_cancelled() {
-        let Some(left) = end.checked_duration_since(Instant::now()) else {
-            return false;
-        };
-        std::thread::sleep(left.min(Duration::from_millis(100)));
-    }
-    true
 }
 
 #[cfg(test)]

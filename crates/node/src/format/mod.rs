@@ -23,9 +23,9 @@ use crate::cancel::Cancel;
 use crate::layout::make_directory;
 use crate::observer::{Event, Observer};
 use crate::outcome::{Error, Outcome};
-use crate::parallel;
 use crate::pyjson;
 use crate::safe_fs::{self, Durable};
+use crate::start;
 
 /// Without `--now`, the longest random delay before the work, in seconds (N 5).
 const DELAY_SECONDS_MAX: u64 = 3600;
@@ -52,11 +52,8 @@ pub fn run(
         });
     }
     refuse_what_is_not_supported(config)?;
-    if !config.now
-        && !config.dry_run
-        && parallel::random_delay(DELAY_SECONDS_MAX, &options.cancel, observer)
-    {
-        return Err(Error::Cancelled);
+    if !config.now && !config.dry_run {
+        start::random_delay(DELAY_SECONDS_MAX, &options.cancel, observer)?;
     }
     let begin = Instant::now();
     let machine = design(config, observer)?;

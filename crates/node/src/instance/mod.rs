@@ -18,7 +18,6 @@ use slap_client::Client;
 
 use crate::cancel::Cancel;
 use crate::config::NodeConfig;
-use crate::lock::Lock;
 use crate::observer::{Event, Observer};
 use crate::outcome::{Error, Outcome};
 use crate::parallel;
@@ -26,6 +25,7 @@ use crate::partition::{self, Partition, PartitionLock};
 use crate::safe_fs::Dir;
 use crate::services::Services;
 use crate::software::{Builder, ZcBuildout};
+use crate::start;
 
 use plan::{Step, Wish};
 use process::{Means, ProcessError};
@@ -64,11 +64,7 @@ pub fn run_with(
     observer: &dyn Observer,
     builder: &dyn Builder,
 ) -> Result<Outcome, Error> {
-    config.check_root()?;
-    if !config.now && parallel::random_delay(config.maximal_delay, &options.cancel, observer) {
-        return Err(Error::Cancelled);
-    }
-    let _lock = Lock::take(&config.pidfile_instance)?;
+    let _lock = start::begin(config, &config.pidfile_instance, &options.cancel, observer)?;
     config.warn_unsupported(observer);
     config.prepare_structure()?;
     let services = Services::connect(config)?;

@@ -19,11 +19,11 @@ use files::{Answer, Cache, Files, Kind, Status};
 use crate::cancel::Cancel;
 use crate::config::NodeConfig;
 use crate::instance::{fetch, plan};
-use crate::lock::Lock;
 use crate::observer::{Event, Observer};
 use crate::outcome::{Error, Outcome};
 use crate::parallel;
 use crate::partition::Partition;
+use crate::start;
 use crate::time;
 
 /// What `node promise` is asked on its command line.
@@ -44,11 +44,7 @@ pub fn run(
     options: &Options,
     observer: &dyn Observer,
 ) -> Result<Outcome, Error> {
-    config.check_root()?;
-    if !config.now && parallel::random_delay(config.maximal_delay, &options.cancel, observer) {
-        return Err(Error::Cancelled);
-    }
-    let _lock = Lock::take(&config.pidfile_instance)?;
+    let _lock = start::begin(config, &config.pidfile_instance, &options.cancel, observer)?;
     let client = config.master.client()?;
     let document = fetch(config, &client)?;
     let selected = plan::select(&document, &options.only).map_err(Error::UnknownPartitions)?;

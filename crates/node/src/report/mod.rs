@@ -18,13 +18,13 @@ use crate::cancel::Cancel;
 use crate::child::{self, Spawn};
 use crate::config::NodeConfig;
 use crate::instance::fetch;
-use crate::lock::Lock;
 use crate::observer::{Event, Observer};
 use crate::outcome::{Error, Outcome};
 use crate::parallel;
 use crate::partition::{self, Partition, PartitionLock};
 use crate::safe_fs::Dir;
 use crate::services::Services;
+use crate::start;
 
 use usage::Movement;
 
@@ -50,11 +50,7 @@ pub fn run(
     options: &Options,
     observer: &dyn Observer,
 ) -> Result<Outcome, Error> {
-    config.check_root()?;
-    if !config.now && parallel::random_delay(config.maximal_delay, &options.cancel, observer) {
-        return Err(Error::Cancelled);
-    }
-    let _lock = Lock::take(&config.pidfile_report)?;
+    let _lock = start::begin(config, &config.pidfile_report, &options.cancel, observer)?;
     config.prepare_structure()?;
     let services = Services::connect(config)?;
     let client = config.master.client()?;

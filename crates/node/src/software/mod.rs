@@ -25,11 +25,11 @@ pub use zc_buildout::ZcBuildout;
 use crate::cancel::Cancel;
 use crate::config::NodeConfig;
 use crate::layout::{check_free_space, release_key};
-use crate::lock::Lock;
 use crate::observer::{Event, Observer};
 use crate::outcome::{Error, Outcome};
 use crate::parallel;
 use crate::safe_fs::{Dir, Durable};
+use crate::start;
 use crate::time;
 use crate::user::User;
 
@@ -70,11 +70,7 @@ pub fn run_with(
     observer: &dyn Observer,
     builder: &dyn Builder,
 ) -> Result<Outcome, Error> {
-    config.check_root()?;
-    if !config.now && parallel::random_delay(config.maximal_delay, &options.cancel, observer) {
-        return Err(Error::Cancelled);
-    }
-    let _lock = Lock::take(&config.pidfile_software)?;
+    let _lock = start::begin(config, &config.pidfile_software, &options.cancel, observer)?;
     config.warn_unsupported(observer);
     config.prepare_structure()?;
     let client = config.master.client()?;

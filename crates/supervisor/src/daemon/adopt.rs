@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
-use crate::config::GroupConfig;
 use crate::journal::{GroupRecord, Journal, ProcessRecord, RunRecord};
 use crate::procfs;
 use crate::state::ProcessState;
@@ -96,13 +95,7 @@ impl Daemon {
 
     /// Configured groups that were not active; nothing is started yet.
     fn restore_configured(&mut self) {
-        let new: Vec<GroupConfig> = self
-            .configured
-            .iter()
-            .filter(|g| !self.groups.iter().any(|a| a.config.name == g.name))
-            .cloned()
-            .collect();
-        for config in new {
+        for config in self.configured_but_inactive() {
             self.restore_group(GroupRecord {
                 config,
                 processes: Vec::new(),

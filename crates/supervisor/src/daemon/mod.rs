@@ -584,15 +584,17 @@ impl Daemon {
         difference
     }
 
-    /// Adds every configured group that is not active.
-    fn activate_new_groups(&mut self) {
-        let new: Vec<GroupConfig> = self
-            .configured
+    fn configured_but_inactive(&self) -> Vec<GroupConfig> {
+        self.configured
             .iter()
             .filter(|g| !self.groups.iter().any(|a| a.config.name == g.name))
             .cloned()
-            .collect();
-        for group in new {
+            .collect()
+    }
+
+    /// Adds every configured group that is not active.
+    fn activate_new_groups(&mut self) {
+        for group in self.configured_but_inactive() {
             self.add_group(group);
         }
     }
