@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use master::proxy::{self, Overrides, Selection, Settings, Shutdown, Table};
+use proxy::{Overrides, Selection, Settings, Shutdown, Table};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde_json::{Map, Value as Json};
 use slap::config::Config;

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::settings::bare_host;
-use super::{Settings, SettingsError};
 use crate::api::{self, App};
+use crate::settings::bare_host;
 use crate::store::{OpenError, Store};
+use crate::{Settings, SettingsError};
 
 /// How long requests under way may take once the Master is asked to stop.
 const DRAIN: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ mod common;
 use std::net::TcpListener;
 
 use common::{Ask, NODE, Rig, ask, masked};
-use master::proxy::OtherMaster;
+use proxy::OtherMaster;
 use serde_json::json;
 use slap::Value;
 

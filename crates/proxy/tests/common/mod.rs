@@ -14,7 +14,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use master::proxy::{Server, Settings};
+use proxy::{Server, Settings};
 use slap::{NodeId, Value, marshal};
 
 pub const NODE: &str = "local_computer";

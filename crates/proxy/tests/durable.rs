@@ -10,9 +10,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 
 use common::{Ask, NODE, Rig, ask, request};
-use master::proxy::{ServeError, Server};
-use master::store::{OpenError, Store};
 use proptest::prelude::*;
+use proxy::store::{OpenError, Store};
+use proxy::{ServeError, Server};
 use slap::{NodeId, Value};
 
 #[test]

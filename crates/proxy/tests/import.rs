@@ -5,8 +5,8 @@
 mod common;
 
 use common::{Ask, NODE, RELEASE, Rig, ask, upstream_database};
-use master::proxy::{Selection, ServeError, Server, show};
-use master::store::OpenError;
+use proxy::store::OpenError;
+use proxy::{Selection, ServeError, Server, show};
 use slap::Value;
 
 const ROWS: &str = r#"
@@ -126,7 +126,7 @@ fn what_cannot_be_taken_over_is_refused_and_stays_as_it_is() {
         &database,
         "INSERT INTO partition18 (reference, computer_reference, slap_state, partition_reference, requested_state) VALUES ('slappart0', 'local_computer', 'busy', 'x', 'bogus');",
     );
-    let settings = master::proxy::Settings::new(&database, slap::NodeId::new(NODE).unwrap());
+    let settings = proxy::Settings::new(&database, slap::NodeId::new(NODE).unwrap());
     let error = Server::start(settings).unwrap_err();
     assert!(
         matches!(error, ServeError::Open(OpenError::Import { .. })),
@@ -149,7 +149,7 @@ fn older_schemas_are_refused_with_the_way_out() {
         .execute_batch("CREATE TABLE computer11 (a); CREATE TABLE partition11 (a);")
         .unwrap();
     drop(connection);
-    let settings = master::proxy::Settings::new(&database, slap::NodeId::new(NODE).unwrap());
+    let settings = proxy::Settings::new(&database, slap::NodeId::new(NODE).unwrap());
     let error = Server::start(settings).unwrap_err();
     assert!(
         matches!(
