@@ -1,0 +1,3 @@
+//! The Master's rules, without I/O: everything here is a function of its arguments.
+
+pub mod words;
