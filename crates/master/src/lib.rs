@@ -1,3 +1,9 @@
 //! The SlapOS Master: many users, many nodes, its own certificates, immediate allocation.
+//!
+//! - [`domain`] decides, without I/O;
+//! - [`store`] keeps, durably; the only place that speaks SQL;
+//! - [`events`] wakes who waits for a change.
 
 pub mod domain;
+pub mod events;
+pub mod store;

@@ -1,3 +1,11 @@
 //! The Master's rules, without I/O: everything here is a function of its arguments.
 
+pub mod access;
+mod refusal;
+mod time;
 pub mod words;
+
+pub use access::{Action, Caller, Facts};
+pub use refusal::Refusal;
+pub use time::{Clock, SystemClock, Timestamp};
+pub use words::*;

@@ -1,0 +1,100 @@
+//! What a transaction changes for those who wait: nodes, clients, and instances without a place.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{NodeKey, ProjectKey, TreeKey};
+
+/// Most keys that are told one by one to other Masters; more become "everything".
+const NOTICE_KEYS_MAX: usize = 400;
+
+/// What a transaction changes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// Nodes whose documents change.
+    pub nodes: BTreeSet<NodeKey>,
+    /// Trees of which something changes.
+    pub trees: BTreeSet<TreeKey>,
+    /// Projects and releases for which an instance may have become placeable.
+    pub(crate) placeable: BTreeSet<(ProjectKey, i64)>,
+    /// Whether anything may have changed: a notice that was too long.
+    pub everything: bool,
+}
+
+/// As it is sent to the other Masters on a database.
+#[derive(Serialize, Deserialize)]
+struct Notice {
+    nodes: Vec<i64>,
+    trees: Vec<i64>,
+    #[serde(default)]
+    everything: bool,
+}
+
+impl Changes {
+    pub(crate) fn merge(&mut self, mut other: Changes) {
+        self.nodes.append(&mut other.nodes);
+        self.trees.append(&mut other.trees);
+        self.placeable.append(&mut other.placeable);
+        self.everything |= other.everything;
+    }
+
+    /// The text for the other Masters, if there is something to tell.
+    pub(crate) fn notice(&self) -> Option<String> {
+        if self.nodes.is_empty() && self.trees.is_empty() && !self.everything {
+            return None;
+        }
+        let everything =
+            self.everything || self.nodes.len() + self.trees.len() > NOTICE_KEYS_MAX;
+        let notice = if everything {
+            Notice {
+                nodes: Vec::new(),
+                trees: Vec::new(),
+                everything,
+            }
+        } else {
+            Notice {
+                nodes: self.nodes.iter().map(|key| key.0).collect(),
+                trees: self.trees.iter().map(|key| key.0).collect(),
+                everything,
+            }
+        };
+        serde_json::to_string(&notice).ok()
+    }
+
+    /// What another Master told. What cannot be read means everything.
+    pub(crate) fn from_notice(text: &str) -> Self {
+        match serde_json::from_str::<Notice>(text) {
+            Ok(notice) => Changes {
+                nodes: notice.nodes.into_iter().map(NodeKey).collect(),
+                trees: notice.trees.into_iter().map(TreeKey).collect(),
+                placeable: BTreeSet::new(),
+                everything: notice.everything,
+            },
+            Err(_) => Changes {
+                everything: true,
+                ..Changes::default()
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_comes_back_or_becomes_everything() {
+        let mut changes = Changes::default();
+        assert_eq!(changes.notice(), None);
+        changes.nodes.insert(NodeKey(7));
+        changes.trees.insert(TreeKey(3));
+        let told = changes.notice().unwrap_or_default();
+        assert_eq!(Changes::from_notice(&told), changes);
+        changes.nodes.extend((0..1000).map(NodeKey));
+        let told = changes.notice().unwrap_or_default();
+        assert!(told.len() < 8000, "PostgreSQL refuses longer notices");
+        assert!(Changes::from_notice(&told).everything);
+        assert!(Changes::from_notice("nonsense").everything);
+    }
+}

@@ -1,0 +1,310 @@
+//! The store: the database is the truth, and this is the only place that speaks SQL.
+//!
+//! One thread writes: what it acknowledges is on disk. Readers have connections of their own and see
+//! whole transactions only. SQLite and PostgreSQL stand behind one seam, [`sql`], and run the same
+//! statements; operations are grouped by subject, each one a function on a transaction that decides,
+//! by the rules of [`crate::domain`], before it writes.
+
+mod changes;
+mod error;
+mod schema;
+pub(crate) mod sql;
+mod writer;
+
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use changes::Changes;
+pub use error::{OpenError, StoreError};
+pub use schema::VERSION as SCHEMA_VERSION;
+pub use sql::SqlError;
+
+use crate::domain::{Clock, SystemClock};
+use crate::events::Hub;
+use sql::{Connection, Sqlite};
+use writer::{Duties, Tx, Writer};
+
+/// Connections for reading. Reads take microseconds: a few serve many.
+const READERS: usize = 4;
+
+/// Where a Master keeps everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// A file, which one Master has open.
+    Sqlite(PathBuf),
+    /// A PostgreSQL database, which several Masters may share; its URL.
+    Postgres(String),
+}
+
+impl Database {
+    /// Reads `sqlite:PATH` or `postgres://…`.
+    ///
+    /// # Errors
+    /// [`OpenError::Address`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, OpenError> {
+        if let Some(path) = text.strip_prefix("sqlite:")
+            && !path.is_empty()
+        {
+            return Ok(Database::Sqlite(PathBuf::from(path)));
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Database::Postgres(text.to_owned()));
+        }
+        Err(OpenError::Address(
+            "a database is given as sqlite:PATH or postgres://USER@HOST/NAME".to_owned(),
+        ))
+    }
+}
+
+/// The database of a Master.
+pub struct Store {
+    /// Closed before the writer's connection, which as the last one leaves a single file behind.
+    readers: Readers,
+    writer: Writer,
+    hub: Arc<Hub>,
+    clock: Arc<dyn Clock>,
+    /// Held as long as the store is open: one process at a time has a file.
+    _lock: Option<File>,
+}
+
+/// Connections that read.
+enum Readers {
+    /// Local and fast: used in place.
+    InPlace {
+        connections: Vec<Mutex<Connection>>,
+        next: AtomicUsize,
+    },
+}
+
+impl Store {
+    /// Opens a database, creating or upgrading its schema where needed.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the database is as it was then.
+    pub fn open(database: &Database, hub: Arc<Hub>) -> Result<Self, OpenError> {
+        Self::open_with_clock(database, hub, Arc::new(SystemClock))
+    }
+
+    /// [`Store::open`] with another clock, for tests.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with_clock(
+        database: &Database,
+        hub: Arc<Hub>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        match database {
+            Database::Sqlite(path) => Self::open_file(path, hub, clock),
+            Database::Postgres(_) => Err(OpenError::Address(
+                "this build does not speak to PostgreSQL".to_owned(),
+            )),
+        }
+    }
+
+    fn open_file(path: &Path, hub: Arc<Hub>, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let io = |source| OpenError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let shown = path.display().to_string();
+        let failed = |source| OpenError::Database {
+            database: shown.clone(),
+            source,
+        };
+        let lock = lock(path)?;
+        create_private(path).map_err(io)?;
+        let mut connection = Connection::Sqlite(Sqlite::writer(path).map_err(failed)?);
+        prepare(&mut connection, &shown)?;
+        make_private(path).map_err(io)?;
+        let connections = (0..READERS)
+            .map(|_| Sqlite::reader(path).map(|reader| Mutex::new(Connection::Sqlite(reader))))
+            .collect::<Result<_, _>>()
+            .map_err(failed)?;
+        let file = path.to_owned();
+        let writer = start_writer(
+            connection,
+            Box::new(move || Sqlite::writer(&file).map(Connection::Sqlite)),
+            &hub,
+            &clock,
+        )
+        .map_err(io)?;
+        Ok(Store {
+            readers: Readers::InPlace {
+                connections,
+                next: AtomicUsize::new(0),
+            },
+            writer,
+            hub,
+            clock,
+            _lock: Some(lock),
+        })
+    }
+
+    /// Who hears of changes.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// The clock all of this Master goes by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Reads one state of the database.
+    pub(crate) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        match &self.readers {
+            Readers::InPlace { connections, next } => {
+                let start = next.fetch_add(1, Ordering::Relaxed);
+                let nth = |offset: usize| connections.get((start + offset) % connections.len());
+                let free = (0..connections.len())
+                    .filter_map(nth)
+                    .find_map(|reader| reader.try_lock().ok());
+                let mut connection = match free {
+                    Some(connection) => connection,
+                    None => nth(0)
+                        .ok_or(StoreError::Closed)?
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner),
+                };
+                read_on(&mut connection, work)
+            }
+        }
+    }
+
+    /// Changes the database: returns once that is durable. The job decides before it writes, and may
+    /// run more than once: see [`writer`].
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.writer.write(work).await
+    }
+}
+
+fn read_on<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    connection.begin_read()?;
+    let result = work(connection);
+    // Nothing was changed: whichever way it ends, the next reader begins anew.
+    connection.rollback()?;
+    result
+}
+
+fn start_writer(
+    connection: Connection,
+    connect: Box<dyn FnMut() -> Result<Connection, SqlError> + Send>,
+    hub: &Arc<Hub>,
+    clock: &Arc<dyn Clock>,
+) -> std::io::Result<Writer> {
+    let hub = Arc::clone(hub);
+    Writer::start(
+        connection,
+        Duties {
+            connect,
+            conclude,
+            committed: Box::new(move |changes| hub.publish(changes)),
+            clock: Arc::clone(clock),
+        },
+    )
+}
+
+/// What belongs into each transaction after its jobs.
+fn conclude(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    let nodes: Vec<i64> = tx.changes.nodes.iter().map(|node| node.0).collect();
+    for node in nodes {
+        tx.execute(
+            "UPDATE node SET revision = revision + 1 WHERE id = ?1",
+            sql::params![node],
+        )?;
+    }
+    Ok(())
+}
+
+/// Makes an empty database ours, or brings ours up to date.
+fn prepare(connection: &mut Connection, shown: &str) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Database {
+        database: shown.to_owned(),
+        source,
+    };
+    connection.begin_write().map_err(failed)?;
+    let from = match schema::found(connection).map_err(failed)? {
+        schema::Found::Empty => 0,
+        schema::Found::Version(found) if found > SCHEMA_VERSION => {
+            return Err(OpenError::TooNew {
+                database: shown.to_owned(),
+                found,
+                known: SCHEMA_VERSION,
+            });
+        }
+        schema::Found::Version(found) => found,
+        schema::Found::Foreign => {
+            return Err(OpenError::Foreign {
+                database: shown.to_owned(),
+            });
+        }
+    };
+    if from < SCHEMA_VERSION {
+        schema::upgrade(connection, from).map_err(failed)?;
+    }
+    connection.commit().map_err(failed)
+}
+
+/// The file beside the database that says it is in use.
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let io = |source| OpenError::Io {
+        path: name.clone(),
+        source,
+    };
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&name)
+        .map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::Locked {
+            path: path.to_owned(),
+        }),
+        Err(std::fs::TryLockError::Error(source)) => Err(io(source)),
+    }
+}
+
+/// Makes the file before SQLite would, readable by nobody else.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    match File::options()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+    {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn make_private(path: &Path) -> std::io::Result<()> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match std::fs::set_permissions(&name, Permissions::from_mode(0o600)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}

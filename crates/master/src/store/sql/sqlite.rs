@@ -1,0 +1,151 @@
+//! SQLite: a file, one process.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{ErrorCode, OpenFlags, ToSql};
+
+use super::{Cell, Param, Row, SqlError};
+
+/// How long to wait for another process, such as a backup.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Prepared statements kept per connection.
+const STATEMENTS: usize = 256;
+/// Memory for pages of the writing connection, in KiB.
+const WRITER_CACHE_KIB: i64 = 64 << 10;
+/// How much of the file a reader may map into its memory.
+const READER_MAP_BYTES: i64 = 1 << 30;
+/// Pages in the write-ahead log after which it is worked into the file.
+const CHECKPOINT_PAGES: i64 = 16_384;
+
+/// A connection to a file.
+pub(crate) struct Sqlite(rusqlite::Connection);
+
+impl Sqlite {
+    /// The connection that writes. What it commits survives a power cut.
+    pub(crate) fn writer(path: &Path) -> Result<Self, SqlError> {
+        let connection = rusqlite::Connection::open(path)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", "ON")?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+        Ok(Self(connection))
+    }
+
+    /// A connection that only reads.
+    pub(crate) fn reader(path: &Path) -> Result<Self, SqlError> {
+        let connection = rusqlite::Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        connection.pragma_update(None, "mmap_size", READER_MAP_BYTES)?;
+        connection.pragma_update(None, "query_only", "ON")?;
+        Ok(Self(connection))
+    }
+
+    pub(super) fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, SqlError> {
+        check(params)?;
+        let changed = self
+            .0
+            .prepare_cached(sql)?
+            .execute(rusqlite::params_from_iter(params))?;
+        Ok(changed as u64)
+    }
+
+    pub(super) fn rows(
+        &mut self,
+        sql: &str,
+        params: &[Param<'_>],
+        limit: usize,
+    ) -> Result<Vec<Row>, SqlError> {
+        check(params)?;
+        let mut statement = self.0.prepare_cached(sql)?;
+        let columns = statement.column_count();
+        let mut rows = statement.query(rusqlite::params_from_iter(params))?;
+        let mut found = Vec::new();
+        while found.len() < limit {
+            let Some(row) = rows.next()? else { break };
+            let cells = (0..columns)
+                .map(|column| cell(row.get_ref(column)?))
+                .collect::<Result<_, SqlError>>()?;
+            found.push(Row(cells));
+        }
+        Ok(found)
+    }
+
+    pub(super) fn script(&mut self, sql: &str) -> Result<(), SqlError> {
+        Ok(self.0.execute_batch(sql)?)
+    }
+
+    pub(super) fn rollback(&mut self) -> Result<(), SqlError> {
+        if self.0.is_autocommit() {
+            return Ok(());
+        }
+        self.script("ROLLBACK")
+    }
+
+    /// Works the write-ahead log into the file, which can then be copied alone.
+    pub(super) fn checkpoint(&self) {
+        let done = self
+            .0
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = done {
+            tracing::warn!("the database could not be tidied up on closing: {error}");
+        }
+    }
+
+    /// Copies the database, while others write, into a new file.
+    pub(crate) fn backup(&self, to: &Path) -> Result<(), SqlError> {
+        Ok(self
+            .0
+            .backup(rusqlite::MAIN_DB, to, None::<fn(rusqlite::backup::Progress)>)?)
+    }
+}
+
+/// What the other database does not take, this one refuses too.
+fn check(params: &[Param<'_>]) -> Result<(), SqlError> {
+    for param in params {
+        if let Param::Text(text) = param
+            && text.contains('\0')
+        {
+            return Err(SqlError::Text("it holds a NUL character".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+fn cell(value: ValueRef<'_>) -> Result<Cell, SqlError> {
+    match value {
+        ValueRef::Null => Ok(Cell::Null),
+        ValueRef::Integer(value) => Ok(Cell::Int(value)),
+        ValueRef::Text(bytes) => std::str::from_utf8(bytes)
+            .map(|text| Cell::Text(text.to_owned()))
+            .map_err(|error| SqlError::Shape(error.to_string())),
+        other => Err(SqlError::Shape(format!("a column holds {:?}", other.data_type()))),
+    }
+}
+
+impl ToSql for Param<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Param::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+            Param::Int(value) => ToSqlOutput::Borrowed(ValueRef::Integer(*value)),
+            Param::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+        })
+    }
+}
+
+impl From<rusqlite::Error> for SqlError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation) => SqlError::Constraint(error.to_string()),
+            _ => SqlError::Other(error.to_string()),
+        }
+    }
+}
