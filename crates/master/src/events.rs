@@ -45,9 +45,7 @@ impl Hub {
     /// Begins to wait for a topic.
     pub fn subscribe(&self, topic: Topic) -> Subscription {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        let sender = topics
-            .entry(topic)
-            .or_insert_with(|| watch::Sender::new(0));
+        let sender = topics.entry(topic).or_insert_with(|| watch::Sender::new(0));
         Subscription(sender.subscribe())
     }
 
@@ -112,6 +110,10 @@ mod tests {
         assert!(woken(&mut all).await);
         drop(one);
         hub.publish(&changes);
-        assert_eq!(hub.topics.lock().unwrap().len(), 2, "nobody waits for node 1");
+        assert_eq!(
+            hub.topics.lock().unwrap().len(),
+            2,
+            "nobody waits for node 1"
+        );
     }
 }

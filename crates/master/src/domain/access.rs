@@ -3,8 +3,8 @@
 //! A caller stands in some relation to what a call is about. Whoever may not even know of it is told
 //! that there is no such thing; whoever may know but not act is told so.
 
-use super::words::{InstanceKey, NodeKey, PersonKey, ProjectKey, Role, TreeKey};
 use super::Refusal;
+use super::words::{InstanceKey, NodeKey, PersonKey, ProjectKey, Role, TreeKey};
 
 /// Who calls, as its certificate, session or token showed on this very request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -193,7 +193,9 @@ fn sees(caller: Caller, action: Action, facts: &Facts) -> bool {
                 action == Action::Administrate || facts.role.is_some()
             }
         }
-        Caller::Node(node) => facts.node == Some(node) && (!about_instance || facts.instance.is_some()),
+        Caller::Node(node) => {
+            facts.node == Some(node) && (!about_instance || facts.instance.is_some())
+        }
         Caller::Instance { instance, tree } => {
             about_instance && instance_may(instance, tree, Action::SeeInstance, facts)
         }

@@ -44,8 +44,7 @@ impl Changes {
         if self.nodes.is_empty() && self.trees.is_empty() && !self.everything {
             return None;
         }
-        let everything =
-            self.everything || self.nodes.len() + self.trees.len() > NOTICE_KEYS_MAX;
+        let everything = self.everything || self.nodes.len() + self.trees.len() > NOTICE_KEYS_MAX;
         let notice = if everything {
             Notice {
                 nodes: Vec::new(),

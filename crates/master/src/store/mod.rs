@@ -308,3 +308,64 @@ fn make_private(path: &Path) -> std::io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::domain::Refusal;
+    use sql::params;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_acknowledged_is_read_and_what_fails_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::Sqlite(directory.path().join("m.db"));
+        let store = Arc::new(Store::open(&database, Arc::new(Hub::default())).unwrap());
+        let add = |url: &'static str, fail: bool| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                store
+                    .write(move |tx| {
+                        let id = tx.insert(
+                            "INSERT INTO release (url) VALUES (?1) RETURNING id",
+                            params![url],
+                        )?;
+                        if fail {
+                            return Err(Refusal::Invalid("no".into()).into());
+                        }
+                        Ok(id)
+                    })
+                    .await
+            })
+        };
+        let jobs = [
+            add("a", false),
+            add("b", true),
+            add("c", false),
+            add("a", false),
+        ];
+        let mut results = Vec::new();
+        for job in jobs {
+            results.push(job.await.unwrap());
+        }
+        assert!(matches!(results[1], Err(StoreError::Refused(_))));
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 2);
+        let urls = store
+            .read(|sql| {
+                let rows = sql.all("SELECT url FROM release ORDER BY url", &[])?;
+                Ok(rows
+                    .iter()
+                    .map(|row| row.text(0).unwrap().to_owned())
+                    .collect::<Vec<_>>())
+            })
+            .await
+            .unwrap();
+        assert_eq!(urls, ["a", "c"]);
+        assert!(matches!(
+            Store::open(&database, Arc::new(Hub::default())),
+            Err(OpenError::Locked { .. })
+        ));
+        drop(store);
+        Store::open(&database, Arc::new(Hub::default())).unwrap();
+    }
+}

@@ -154,7 +154,10 @@ impl Row {
     }
 
     /// A text that holds JSON.
-    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self, column: usize) -> Result<T, SqlError> {
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(
+        &self,
+        column: usize,
+    ) -> Result<T, SqlError> {
         serde_json::from_str(self.text(column)?)
             .map_err(|error| SqlError::Shape(format!("column {column}: {error}")))
     }
@@ -182,11 +185,7 @@ impl Connection {
     }
 
     /// The first row a statement returns, if there is one.
-    pub(crate) fn one(
-        &mut self,
-        sql: &str,
-        params: &[Param<'_>],
-    ) -> Result<Option<Row>, SqlError> {
+    pub(crate) fn one(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Option<Row>, SqlError> {
         let rows = match self {
             Connection::Sqlite(sqlite) => sqlite.rows(sql, params, 1),
         }?;

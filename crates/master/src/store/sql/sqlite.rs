@@ -102,9 +102,11 @@ impl Sqlite {
 
     /// Copies the database, while others write, into a new file.
     pub(crate) fn backup(&self, to: &Path) -> Result<(), SqlError> {
-        Ok(self
-            .0
-            .backup(rusqlite::MAIN_DB, to, None::<fn(rusqlite::backup::Progress)>)?)
+        Ok(self.0.backup(
+            rusqlite::MAIN_DB,
+            to,
+            None::<fn(rusqlite::backup::Progress)>,
+        )?)
     }
 }
 
@@ -127,7 +129,10 @@ fn cell(value: ValueRef<'_>) -> Result<Cell, SqlError> {
         ValueRef::Text(bytes) => std::str::from_utf8(bytes)
             .map(|text| Cell::Text(text.to_owned()))
             .map_err(|error| SqlError::Shape(error.to_string())),
-        other => Err(SqlError::Shape(format!("a column holds {:?}", other.data_type()))),
+        other => Err(SqlError::Shape(format!(
+            "a column holds {:?}",
+            other.data_type()
+        ))),
     }
 }
 
