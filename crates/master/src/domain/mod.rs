@@ -2,10 +2,12 @@
 
 pub mod access;
 mod refusal;
+pub mod sla;
 mod time;
 pub mod words;
 
 pub use access::{Action, Caller, Facts};
 pub use refusal::Refusal;
+pub use sla::{Category, Sla, SlaFault, SlaMistake};
 pub use time::{Clock, SystemClock, Timestamp};
 pub use words::*;
