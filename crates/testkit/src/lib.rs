@@ -6,6 +6,8 @@
 //! - [`Rig`] is a directory with a Master, a node of a few partitions and a client's configuration.
 //!   Every process that belongs to it can be listed, and none outlives it;
 //! - [`Peer`] is the released `slapos.core`, installed from PyPI once per machine;
+//! - [`Postgres`] is a PostgreSQL server of the tests' own; [`for_each_database`] runs a test on both
+//!   kinds of database;
 //! - [`eventually`] waits for what happens elsewhere, with a deadline instead of a sleep;
 //! - [`Random`] is randomness that can be repeated.
 //!
@@ -16,6 +18,7 @@
 //! | `SLAPOS_TEST_SEED` | the seed of [`Random`], printed by a run that failed |
 //! | `SLAPOS_TEST_KEEP` | keep the directories of tests that fail |
 //! | `SLAPOS_TEST_OFFLINE=1` | skip what needs the upstream peer when it cannot be installed |
+//! | `SLAPOS_TEST_WITHOUT_POSTGRES=1` | leave out what needs PostgreSQL where it cannot be installed |
 //! | `SLAPOS_PEER_DIR` | where the peer is installed, instead of below `target/` |
 //!
 //! Everything panics with a full account when it fails: a test that uses it wants exactly that.
@@ -27,18 +30,22 @@
     clippy::missing_panics_doc
 )]
 
+mod database;
 mod http;
 mod peer;
 mod port;
+mod postgres;
 mod process;
 mod random;
 mod rig;
 mod run;
 mod wait;
 
+pub use database::TestDatabase;
 pub use http::{Page, http_get};
 pub use peer::Peer;
 pub use port::Port;
+pub use postgres::{Postgres, PostgresBuilder};
 pub use process::{Process, kill, processes_below};
 pub use random::Random;
 pub use rig::{Rig, RigBuilder};
