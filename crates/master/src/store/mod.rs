@@ -5,8 +5,10 @@
 //! statements; operations are grouped by subject, each one a function on a transaction that decides,
 //! by the rules of [`crate::domain`], before it writes.
 
+mod audit;
 mod changes;
 mod error;
+mod people;
 mod schema;
 pub(crate) mod sql;
 mod writer;

@@ -275,7 +275,9 @@ CREATE INDEX remote_instance_node ON remote_instance (node_id);
 CREATE TABLE audit (
   id {KEY},
   at BIGINT NOT NULL,
-  actor TEXT NOT NULL,
+  -- Who: 'person', 'node', 'instance' with a key, or 'master'.
+  actor_kind TEXT NOT NULL,
+  actor_id BIGINT,
   action TEXT NOT NULL,
   subject TEXT NOT NULL,
   project_id BIGINT,
