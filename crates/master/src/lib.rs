@@ -3,11 +3,13 @@
 //! - [`domain`] decides, without I/O;
 //! - [`store`] keeps, durably; the only place that speaks SQL;
 //! - [`events`] wakes who waits for a change;
-//! - [`pki`] is the Master's certificate authority and seals its secrets.
+//! - [`pki`] is the Master's certificate authority and seals its secrets;
+//! - [`server`] has the sockets.
 
 #![allow(dead_code)] // rooms are being furnished
 
 pub mod domain;
 pub mod events;
 pub mod pki;
+pub mod server;
 pub mod store;
