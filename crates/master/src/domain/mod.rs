@@ -1,9 +1,12 @@
 //! The Master's rules, without I/O: everything here is a function of its arguments.
 
 pub mod access;
+pub mod allocation;
+pub mod capacity;
 mod refusal;
 pub mod sla;
 mod time;
+pub mod waiting;
 pub mod words;
 
 pub use access::{Action, Caller, Facts};
