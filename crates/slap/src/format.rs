@@ -26,6 +26,25 @@ pub struct PartitionFormat {
     pub interface: String,
     /// Its addresses.
     pub addresses: Vec<AddressFormat>,
+    /// The address that its tap has behind a gateway; absent where the tap has none.
+    pub route: Option<RouteFormat>,
+    /// What it can do beyond the ordinary: only requests that name one of these words get it.
+    pub capabilities: Vec<String>,
+}
+
+/// An IPv4 address that is reached through a gateway (the tap's `ipv4_*`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteFormat {
+    /// The tap's name.
+    pub interface: String,
+    /// The address.
+    pub address: String,
+    /// The gateway.
+    pub gateway: String,
+    /// The netmask, in address notation.
+    pub netmask: String,
+    /// The network.
+    pub network: String,
 }
 
 /// An address of a partition.
@@ -63,13 +82,26 @@ impl NodeFormat {
                 })?;
                 let partition =
                     PartitionId::new(text(entries.get("reference")).unwrap_or_default())?;
-                let tap = entries
-                    .get("tap")
-                    .and_then(Value::as_dict)
-                    .and_then(|tap| text(tap.get("name")))
-                    .filter(|name| !name.is_empty());
+                let tap = entries.get("tap").and_then(Value::as_dict);
+                let of_tap = |name: &str| {
+                    tap.and_then(|tap| text(tap.get(name)))
+                        .filter(|text| !text.is_empty())
+                };
+                let interface = of_tap("name").unwrap_or_else(|| partition.as_str().to_owned());
                 Ok(PartitionFormat {
-                    interface: tap.unwrap_or_else(|| partition.as_str().to_owned()),
+                    route: of_tap("ipv4_addr").map(|address| RouteFormat {
+                        interface: interface.clone(),
+                        address,
+                        gateway: of_tap("ipv4_gateway").unwrap_or_default(),
+                        netmask: of_tap("ipv4_netmask").unwrap_or_default(),
+                        network: of_tap("ipv4_network").unwrap_or_default(),
+                    }),
+                    capabilities: items(entries.get("capability_list"))
+                        .iter()
+                        .filter_map(Value::as_str)
+                        .map(str::to_owned)
+                        .collect(),
+                    interface,
                     partition,
                     addresses: items(entries.get("address_list"))
                         .iter()

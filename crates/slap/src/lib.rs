@@ -8,6 +8,7 @@
 //! - [`instance_xml`] and [`serialisation`] are how parameters are written down (P 2);
 //! - [`reference`] and [`state`] are the typed words used above the wire;
 //! - [`format`] is what a node tells about itself (P 6.11);
+//! - [`usage`] is what a node tells of what was used (P 6.12);
 //! - [`config`] reads the dialect of `slapos.cfg` (N 1.1);
 //! - [`python`] reproduces the few Python text conversions that are visible on the wire.
 
@@ -20,6 +21,7 @@ pub mod python;
 pub mod reference;
 pub mod serialisation;
 pub mod state;
+pub mod usage;
 mod value;
 mod xml;
 
