@@ -1,0 +1,649 @@
+//! Requests: the one operation everything begins with (P 6.3, 6.4).
+
+use std::sync::Arc;
+
+use serde_json::json;
+use slap::InstanceState;
+
+use super::audit::audit;
+use super::instances::{self, Found};
+use super::records::{InstanceRecord, Requested, Wanted};
+use super::sql::{Connection, params};
+use super::writer::Tx;
+use super::{Store, StoreError, lifecycle, placement};
+use crate::domain::access::{self, Action, Caller, Facts};
+use crate::domain::request::{Asked, Decision, Differences, SUCCESSORS_MAX, Stored, decide};
+use crate::domain::{InstanceKey, PersonKey, ProjectKey, Refusal, Sla, TreeKey, sla};
+
+/// Projects a person may belong to for one to be guessed.
+const GUESS_PROJECTS: usize = 2;
+
+/// Who asks, and for what tree.
+enum Place {
+    /// A person, for the root of a tree of this title, which may not exist yet.
+    Root {
+        owner: PersonKey,
+        tree: Option<(TreeKey, ProjectKey)>,
+    },
+    /// An instance, for a member of its tree.
+    Member { requester: Box<Found> },
+}
+
+/// What a request finds.
+struct Situation {
+    place: Place,
+    known: Option<Found>,
+    decision: Decision,
+}
+
+impl Store {
+    /// Carries out a request: the instance as it now is, or why there is nothing to show. One that
+    /// changes nothing writes nothing; one that is to be placed is, before the answer.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] with the reason; nothing was changed then.
+    pub async fn request(&self, caller: Caller, wanted: Wanted) -> Result<Requested, StoreError> {
+        let wanted = Arc::new(normal(wanted));
+        let peeked = {
+            let wanted = Arc::clone(&wanted);
+            self.read(move |sql| peek(sql, caller, &wanted)).await?
+        };
+        let done = match peeked {
+            Some(done) => done,
+            None => {
+                let wanted = Arc::clone(&wanted);
+                self.write(move |tx| execute(tx, caller, &wanted)).await?
+            }
+        };
+        match done {
+            Done::Placed(record) => Ok(Requested::Placed(record)),
+            Done::Waiting(key) => {
+                let why = self.why(key).await?;
+                Ok(Requested::Waiting {
+                    instance: Some(key),
+                    why,
+                })
+            }
+            Done::Nothing(why) => Ok(Requested::Waiting {
+                instance: None,
+                why,
+            }),
+        }
+    }
+}
+
+/// How a request ends.
+enum Done {
+    Placed(Box<InstanceRecord>),
+    /// It exists and has no place yet.
+    Waiting(InstanceKey),
+    /// There is nothing to show, for this reason.
+    Nothing(String),
+}
+
+/// The request as it is stored.
+fn normal(mut wanted: Wanted) -> Wanted {
+    if let (Some(software_type), Some(entries)) = (&wanted.software_type, &mut wanted.sla) {
+        sla::add_defaults(software_type.as_str(), entries);
+    }
+    wanted
+}
+
+/// The answer to a request that changes nothing; `None` when it must be written.
+fn peek(sql: &mut Connection, caller: Caller, wanted: &Wanted) -> Result<Option<Done>, StoreError> {
+    let situation = examine(sql, caller, wanted)?;
+    Ok(match (situation.decision, situation.known) {
+        (Decision::Unchanged, Some(found)) => Some(shown(found)),
+        (Decision::NothingToDestroy, _) => Some(nothing_to_destroy(wanted)),
+        (Decision::BeingDestroyed, Some(found)) => Some(being_destroyed(&found)),
+        _ => None,
+    })
+}
+
+fn shown(found: Found) -> Done {
+    if found.record.placement.is_some() {
+        Done::Placed(Box::new(found.record))
+    } else {
+        Done::Waiting(found.record.key)
+    }
+}
+
+fn nothing_to_destroy(wanted: &Wanted) -> Done {
+    Done::Nothing(format!(
+        "there is no instance {:?}: nothing is to be destroyed",
+        wanted.title.as_str()
+    ))
+}
+
+fn being_destroyed(found: &Found) -> Done {
+    Done::Nothing(format!(
+        "{:?} is being destroyed; the title can be used again once its node reported that nothing \
+         is left",
+        found.record.title
+    ))
+}
+
+fn execute(tx: &mut Tx<'_>, caller: Caller, wanted: &Wanted) -> Result<Done, StoreError> {
+    let situation = examine(tx.sql(), caller, wanted)?;
+    match (situation.decision, situation.known) {
+        (Decision::Unchanged, Some(found)) => Ok(shown(found)),
+        (Decision::NothingToDestroy, _) => Ok(nothing_to_destroy(wanted)),
+        (Decision::BeingDestroyed, Some(found)) => Ok(being_destroyed(&found)),
+        (Decision::Create(state), _) => create(tx, caller, wanted, &situation.place, state),
+        (Decision::Update(state, differences), Some(found)) => {
+            update(tx, caller, wanted, &situation.place, &found, state, differences)
+        }
+        (Decision::Destroy, Some(found)) => {
+            lifecycle::destroy(tx, &found)?;
+            note(tx, caller, "destroy", &found.record, json!({}))?;
+            Ok(being_destroyed(&found))
+        }
+        _ => Err(StoreError::Internal(
+            "a request was decided without the instance it names".to_owned(),
+        )),
+    }
+}
+
+/// Finds what a request is about, checks that the caller may ask, and decides.
+fn examine(sql: &mut Connection, caller: Caller, wanted: &Wanted) -> Result<Situation, StoreError> {
+    let title = wanted.title.as_str();
+    let place = locate(sql, caller, wanted)?;
+    let (known, root_state) = match &place {
+        Place::Root { tree: None, .. } => (None, None),
+        Place::Root {
+            tree: Some((tree, _)),
+            ..
+        } => (instances::root_of(sql, *tree)?, None),
+        Place::Member { requester } => {
+            let tree = requester.record.tree;
+            if requester.record.root_title == title {
+                return Err(Refusal::Invalid(format!(
+                    "{title:?} is the title of the instance tree: its root cannot be requested from \
+                     inside"
+                ))
+                .into());
+            }
+            let known = instances::by_title(sql, tree, title)?;
+            let root = if requester.record.requester.is_none() {
+                Some(requester.record.state)
+            } else {
+                instances::root_of(sql, tree)?.map(|root| root.record.state)
+            };
+            // A tree whose root is gone has nobody to ask.
+            (known, Some(root.unwrap_or(InstanceState::Destroyed)))
+        }
+    };
+    let requester = match &place {
+        Place::Root { .. } => None,
+        Place::Member { requester } => Some(requester.record.key),
+    };
+    let mut asked = Asked {
+        release: wanted.release.as_str(),
+        software_type: wanted.software_type.as_ref().map(|kind| kind.as_str()),
+        parameters: wanted.parameters.as_ref(),
+        sla: wanted.sla.as_ref(),
+        state: wanted.state,
+        shared: wanted.shared,
+        requester,
+    };
+    let stored = known.as_ref().map(|found| Stored {
+        release: &found.record.release,
+        software_type: &found.record.software_type,
+        parameters: &found.record.parameters,
+        sla: &found.record.sla,
+        state: found.record.state,
+        shared: found.record.shared,
+        requester: found.record.requester,
+    });
+    if let (Some(stored), Some(found), Place::Root { .. }) = (&stored, &known, &place)
+        && stored.release != asked.release
+        && was_upgraded_from(sql, found.record.tree, asked.release)?
+    {
+        // Who goes on asking for the release an accepted upgrade replaced does not go back.
+        asked.release = stored.release;
+    }
+    let decision = decide(title, &asked, stored.as_ref(), root_state)?;
+    if let (Decision::Update(_, differences), Some(found)) = (decision, &known) {
+        check_update(sql, &place, found, &asked, differences)?;
+    }
+    Ok(Situation {
+        place,
+        known,
+        decision,
+    })
+}
+
+/// Who asks, and whether they may.
+fn locate(sql: &mut Connection, caller: Caller, wanted: &Wanted) -> Result<Place, StoreError> {
+    let requester = match (&wanted.requester, caller) {
+        (Some(subject), _) => Some(instances::subject(
+            sql,
+            caller,
+            Action::ActAsInstance,
+            subject,
+        )?),
+        (None, Caller::Instance { instance, .. }) => Some(instances::subject(
+            sql,
+            caller,
+            Action::ActAsInstance,
+            &super::Subject::Instance(instance),
+        )?),
+        (None, _) => None,
+    };
+    if let Some(requester) = requester {
+        return Ok(Place::Member {
+            requester: Box::new(requester),
+        });
+    }
+    let Caller::Person { person, .. } = caller else {
+        access::check(caller, Action::RequestTree, &Facts::default(), "project")?;
+        return Err(Refusal::Forbidden(
+            "the root of an instance tree is requested by a person".to_owned(),
+        )
+        .into());
+    };
+    let tree = sql
+        .one(
+            "SELECT id, project_id FROM tree \
+             WHERE person_id = ?1 AND title = ?2 AND archived_at IS NULL",
+            params![person.0, wanted.title.as_str()],
+        )?
+        .map(|row| Ok::<_, StoreError>((TreeKey(row.int(0)?), ProjectKey(row.int(1)?))))
+        .transpose()?;
+    if let Some((_, project)) = tree {
+        let named = named_project(wanted)?;
+        if named.is_some_and(|named| named != project) {
+            return Err(Refusal::Conflict(format!(
+                "your instance tree {:?} belongs to project {project}; give another title, or that \
+                 project",
+                wanted.title.as_str()
+            ))
+            .into());
+        }
+        check_member(sql, caller, project)?;
+    }
+    Ok(Place::Root {
+        owner: person,
+        tree,
+    })
+}
+
+fn check_member(
+    sql: &mut Connection,
+    caller: Caller,
+    project: ProjectKey,
+) -> Result<(), StoreError> {
+    let facts = Facts {
+        project: Some(project),
+        role: instances::role_of(sql, caller, project)?,
+        ..Facts::default()
+    };
+    access::check(
+        caller,
+        Action::RequestTree,
+        &facts,
+        &format!("project {project}"),
+    )?;
+    Ok(())
+}
+
+/// The project a request names, by itself or in its SLA.
+fn named_project(wanted: &Wanted) -> Result<Option<ProjectKey>, Refusal> {
+    if wanted.project.is_some() {
+        return Ok(wanted.project);
+    }
+    let text = wanted
+        .sla
+        .as_ref()
+        .and_then(|sla| sla.get("project_guid"))
+        .filter(|text| !text.is_empty());
+    text.map(|text| {
+        text.parse()
+            .map_err(|error| Refusal::Invalid(format!("project_guid: {error}")))
+    })
+    .transpose()
+}
+
+/// The project of a new tree: named, or the only one of the person, or that of the node or network
+/// the SLA names, or the only one with that release (P 6.3).
+fn project_of(
+    sql: &mut Connection,
+    caller: Caller,
+    owner: PersonKey,
+    wanted: &Wanted,
+) -> Result<ProjectKey, StoreError> {
+    if let Some(project) = named_project(wanted)? {
+        check_member(sql, caller, project)?;
+        let open = sql.one(
+            "SELECT id FROM project WHERE id = ?1 AND closed_at IS NULL",
+            params![project.0],
+        )?;
+        return open
+            .map(|_| project)
+            .ok_or_else(|| Refusal::unknown("open project", project).into());
+    }
+    let keys = |rows: Vec<super::sql::Row>| -> Result<Vec<ProjectKey>, StoreError> {
+        rows.iter()
+            .map(|row| Ok(ProjectKey(row.int(0)?)))
+            .collect()
+    };
+    let mine = keys(sql.all(
+        "SELECT p.id FROM project p JOIN member m ON m.project_id = p.id \
+         WHERE m.person_id = ?1 AND p.closed_at IS NULL ORDER BY p.id",
+        params![owner.0],
+    )?)?;
+    if let [only] = mine.as_slice() {
+        return Ok(*only);
+    }
+    let among_mine = |found: Vec<ProjectKey>| -> Option<ProjectKey> {
+        let mut found = found.into_iter().filter(|project| mine.contains(project));
+        match (found.next(), found.next()) {
+            (Some(only), None) => Some(only),
+            _ => None,
+        }
+    };
+    if let Some(sla) = wanted.sla.as_ref().and_then(|sla| Sla::parse(sla).ok()) {
+        if let Some(node) = sla.node {
+            let found = keys(sql.all(
+                "SELECT project_id FROM node WHERE id = ?1 AND removed_at IS NULL",
+                params![node.key.0],
+            )?)?;
+            if let Some(project) = among_mine(found) {
+                return Ok(project);
+            }
+        }
+        if let Some(network) = sla.network {
+            let found = keys(sql.all(
+                "SELECT project_id FROM network WHERE id = ?1",
+                params![network.0],
+            )?)?;
+            if let Some(project) = among_mine(found) {
+                return Ok(project);
+            }
+        }
+    }
+    let offering = keys(sql.all(
+        "SELECT DISTINCT p.project_id FROM product p \
+         JOIN product_release pr ON pr.product_id = p.id JOIN release r ON r.id = pr.release_id \
+         WHERE r.url = ?1 ORDER BY p.project_id",
+        params![wanted.release.as_str()],
+    )?)?;
+    if let Some(project) = among_mine(offering) {
+        return Ok(project);
+    }
+    let names: Vec<String> = mine.iter().map(ToString::to_string).collect();
+    Err(Refusal::Invalid(if names.len() < GUESS_PROJECTS {
+        "you belong to no project: ask a manager of one to add you (`slapos master project member \
+         add`)"
+            .to_owned()
+    } else {
+        format!(
+            "you belong to several projects ({}): say which with the SLA entry project_guid",
+            names.join(", ")
+        )
+    })
+    .into())
+}
+
+fn was_upgraded_from(
+    sql: &mut Connection,
+    tree: TreeKey,
+    release: &str,
+) -> Result<bool, StoreError> {
+    Ok(sql
+        .one(
+            "SELECT d.id FROM upgrade_decision d JOIN release r ON r.id = d.from_release_id \
+             WHERE d.tree_id = ?1 AND r.url = ?2 AND d.state = 'done' LIMIT 1",
+            params![tree.0, release],
+        )?
+        .is_some())
+}
+
+/// What only the database can tell about an update.
+fn check_update(
+    sql: &mut Connection,
+    place: &Place,
+    found: &Found,
+    asked: &Asked<'_>,
+    differences: Differences,
+) -> Result<(), StoreError> {
+    match place {
+        Place::Root { .. } if differences.release => {
+            let Some(node) = found.node() else {
+                return Ok(());
+            };
+            let available = sql.one(
+                "SELECT s.id FROM installation s JOIN release r ON r.id = s.release_id \
+                 WHERE s.node_id = ?1 AND r.url = ?2 AND s.state = 'available' \
+                 AND s.reported = 'available' AND s.removed_at IS NULL",
+                params![node.0, asked.release],
+            )?;
+            if available.is_none() && !found.record.shared {
+                let node = found
+                    .record
+                    .placement
+                    .as_ref()
+                    .map(|place| place.node.to_string())
+                    .unwrap_or_default();
+                return Err(Refusal::Conflict(format!(
+                    "{:?} runs {} on {node}, where {} is not available: `slapos supply {} {node}` \
+                     first, and ask again when it is built",
+                    found.record.title, found.record.release, asked.release, asked.release
+                ))
+                .into());
+            }
+        }
+        Place::Member { requester } if differences.requester => {
+            check_successors(sql, requester.record.key)?;
+            // Who is requested may not, through others, have requested who asks.
+            let mut above = Some(requester.record.key);
+            while let Some(key) = above {
+                if key == found.record.key {
+                    return Err(Refusal::Conflict(format!(
+                        "{:?} cannot be requested by what it requested itself",
+                        found.record.title
+                    ))
+                    .into());
+                }
+                above = instances::by_key(sql, key)?.and_then(|found| found.record.requester);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn check_successors(sql: &mut Connection, requester: InstanceKey) -> Result<(), StoreError> {
+    let count = sql
+        .one(
+            "SELECT COUNT(*) FROM instance WHERE requester_id = ?1 AND removed_at IS NULL",
+            params![requester.0],
+        )?
+        .map(|row| row.int(0))
+        .transpose()?
+        .unwrap_or_default();
+    if usize::try_from(count).unwrap_or(usize::MAX) >= SUCCESSORS_MAX {
+        return Err(Refusal::TooMany(format!(
+            "{requester} requested {SUCCESSORS_MAX} instances already, which is the most one may"
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+fn create(
+    tx: &mut Tx<'_>,
+    caller: Caller,
+    wanted: &Wanted,
+    place: &Place,
+    state: InstanceState,
+) -> Result<Done, StoreError> {
+    let title = wanted.title.as_str();
+    let (tree, project, requester) = match place {
+        Place::Root { owner, tree } => {
+            let (tree, project) = match tree {
+                Some(known) => *known,
+                None => {
+                    let project = project_of(tx.sql(), caller, *owner, wanted)?;
+                    let tree = tx.insert(
+                        "INSERT INTO tree (project_id, person_id, title, upgrade, created_at) \
+                         VALUES (?1, ?2, ?3, 'ask', ?4) RETURNING id",
+                        params![project.0, owner.0, title, tx.now().0],
+                    )?;
+                    (TreeKey(tree), project)
+                }
+            };
+            (tree, project, None)
+        }
+        Place::Member { requester } => {
+            check_successors(tx.sql(), requester.record.key)?;
+            let record = &requester.record;
+            (record.tree, record.project, Some(record.key))
+        }
+    };
+    let software_type = wanted
+        .software_type
+        .as_ref()
+        .map_or("default", |kind| kind.as_str());
+    let release = lifecycle::release_key(tx, wanted.release.as_str())?;
+    let units = placement::units(tx.sql(), project, release, software_type)?;
+    let nothing = super::Texts::new();
+    let parameters = lifecycle::json_text(wanted.parameters.as_ref().unwrap_or(&nothing))?;
+    let sla = lifecycle::json_text(wanted.sla.as_ref().unwrap_or(&nothing))?;
+    let shared = wanted.shared.unwrap_or_default();
+    let now = tx.now();
+    let key = tx.insert(
+        "INSERT INTO instance (tree_id, project_id, title, requester_id, shared, release_id, \
+         software_type, parameters, sla, state, timestamp, placed, units, reported, created_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, ?12, '', ?11) RETURNING id",
+        params![
+            tree.0,
+            project.0,
+            title,
+            requester.map(|key| key.0),
+            shared,
+            release,
+            software_type,
+            parameters,
+            sla,
+            state.as_str(),
+            now.0,
+            units,
+        ],
+    )?;
+    let key = InstanceKey(key);
+    tx.changes.trees.insert(tree);
+    audit(
+        tx,
+        caller,
+        "request",
+        &key.to_string(),
+        Some(project),
+        json!({"title": title, "release": wanted.release.as_str(), "state": state.as_str()}),
+    )?;
+    placement::try_place(tx, key)?;
+    instances::by_key(tx.sql(), key)?
+        .map(shown)
+        .ok_or_else(|| StoreError::Internal("a new instance is not there".to_owned()))
+}
+
+fn update(
+    tx: &mut Tx<'_>,
+    caller: Caller,
+    wanted: &Wanted,
+    place: &Place,
+    found: &Found,
+    state: InstanceState,
+    differences: Differences,
+) -> Result<Done, StoreError> {
+    let record = &found.record;
+    let key = record.key;
+    if differences.requester
+        && let Place::Member { requester } = place
+    {
+        tx.execute(
+            "UPDATE instance SET requester_id = ?2 WHERE id = ?1",
+            params![key.0, requester.record.key.0],
+        )?;
+    }
+    if differences.release || differences.software_type {
+        let release = if differences.release {
+            lifecycle::release_key(tx, wanted.release.as_str())?
+        } else {
+            found.release_id
+        };
+        let software_type = wanted
+            .software_type
+            .as_ref()
+            .map_or(record.software_type.as_str(), |kind| kind.as_str());
+        tx.execute(
+            "UPDATE instance SET release_id = ?2, software_type = ?3 WHERE id = ?1",
+            params![key.0, release, software_type],
+        )?;
+        if record.shared && found.placed {
+            // Its host serves another release or type: it looks for one that fits.
+            lifecycle::leave_host(tx, found)?;
+        }
+    }
+    if let Some(parameters) = wanted.parameters.as_ref().filter(|_| differences.parameters) {
+        tx.execute(
+            "UPDATE instance SET parameters = ?2 WHERE id = ?1",
+            params![key.0, lifecycle::json_text(parameters)?],
+        )?;
+    }
+    if let Some(sla) = wanted.sla.as_ref().filter(|_| differences.sla) {
+        tx.execute(
+            "UPDATE instance SET sla = ?2 WHERE id = ?1",
+            params![key.0, lifecycle::json_text(sla)?],
+        )?;
+    }
+    if differences.state {
+        lifecycle::set_state(tx, found, state)?;
+    }
+    if differences.processing() {
+        lifecycle::touch(tx, found)?;
+    }
+    tx.changes.trees.insert(record.tree);
+    let mut changed = Vec::new();
+    for (differs, name) in [
+        (differences.release, "release"),
+        (differences.software_type, "software_type"),
+        (differences.parameters, "parameters"),
+        (differences.sla, "sla"),
+        (differences.state, "state"),
+        (differences.requester, "requester"),
+    ] {
+        if differs {
+            changed.push(name);
+        }
+    }
+    note(
+        tx,
+        caller,
+        "update",
+        record,
+        json!({"changed": changed, "state": state.as_str()}),
+    )?;
+    placement::try_place(tx, key)?;
+    instances::by_key(tx.sql(), key)?
+        .map(shown)
+        .ok_or_else(|| StoreError::Internal("an updated instance is not there".to_owned()))
+}
+
+/// Writes the audit trail of an instance.
+fn note(
+    tx: &mut Tx<'_>,
+    caller: Caller,
+    action: &str,
+    record: &InstanceRecord,
+    detail: serde_json::Value,
+) -> Result<(), StoreError> {
+    audit(
+        tx,
+        caller,
+        action,
+        &record.key.to_string(),
+        Some(record.project),
+        detail,
+    )
+}
