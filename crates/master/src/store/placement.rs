@@ -1,0 +1,509 @@
+//! Placing instances: in the request itself where possible, otherwise as soon as something changes.
+//!
+//! The rules are [`crate::domain::allocation`]'s; here candidates are handed to them in their order
+//! of preference, straight from an index, so that placing costs the same on ten nodes and on ten
+//! thousand.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use slap::InstanceState;
+
+use super::instances::{self, Found};
+use super::sql::{Connection, Row, SqlError, params};
+use super::writer::Tx;
+use super::{Store, StoreError, nodes, touch_host};
+use crate::domain::access::{Action, Caller};
+use crate::domain::allocation::{
+    self, FreeGroup, HostView, NodeFacts, NodeView, Place, ReleaseOnNode, SharedPlace, Slot, Wish,
+};
+use crate::domain::capacity::{self, Liveness};
+use crate::domain::{
+    Category, InstanceKey, NetworkKey, NodeKey, NodeKind, NodeReference, PartitionKey, ProjectKey,
+    Sla, Timestamp, Waiting,
+};
+
+/// Nodes taken from the index at a time.
+const WALK_NODES: i64 = 8;
+/// Waiting instances looked at in one transaction for one release; the rest follow in the next.
+const PASS_INSTANCES: i64 = 500;
+/// Instances looked at as hosts of a shared one.
+const HOSTS_MAX: i64 = 2_000;
+
+/// Units of capacity an instance takes: what its product says, else one (P 6.5).
+pub(super) fn units(
+    sql: &mut Connection,
+    project: ProjectKey,
+    release: i64,
+    software_type: &str,
+) -> Result<i64, StoreError> {
+    let declared = sql
+        .one(
+            "SELECT t.units FROM product_release pr JOIN product p ON p.id = pr.product_id \
+             JOIN product_type t ON t.product_id = p.id AND t.software_type = ?3 \
+             WHERE pr.release_id = ?2 AND p.project_id = ?1 ORDER BY p.id LIMIT 1",
+            params![project.0, release, software_type],
+        )?
+        .map(|row| row.int(0))
+        .transpose()?;
+    Ok(capacity::units_of(declared))
+}
+
+/// Places an instance if it waits and can be placed; whether it was.
+pub(super) fn try_place(tx: &mut Tx<'_>, key: InstanceKey) -> Result<bool, StoreError> {
+    let Some(found) = instances::by_key(tx.sql(), key)? else {
+        return Ok(false);
+    };
+    if found.placed || found.record.state != InstanceState::Started {
+        return Ok(false);
+    }
+    let now = tx.now();
+    let chosen = match choose(tx.sql(), &found, now)? {
+        Ok(chosen) => chosen,
+        Err(_) => return Ok(false),
+    };
+    match chosen {
+        Chosen::Partition(node, partition) => take(tx, &found, node, partition)?,
+        Chosen::Gate(node) => take_gate(tx, &found, node)?,
+        Chosen::Host(host) => {
+            tx.execute(
+                "UPDATE instance SET host_id = ?2, placed = 1 WHERE id = ?1",
+                params![key.0, host.0],
+            )?;
+            touch_host(tx, host)?;
+        }
+    }
+    tx.changes.trees.insert(found.record.tree);
+    Ok(true)
+}
+
+/// Where an instance goes.
+enum Chosen {
+    Partition(NodeReference, PartitionKey),
+    Gate(NodeReference),
+    Host(InstanceKey),
+}
+
+/// Gives a free partition to an instance.
+fn take(
+    tx: &mut Tx<'_>,
+    found: &Found,
+    node: NodeReference,
+    partition: PartitionKey,
+) -> Result<(), StoreError> {
+    let key = found.record.key;
+    let taken = tx.execute(
+        "UPDATE partition SET instance_id = ?2 WHERE id = ?1 AND instance_id IS NULL",
+        params![partition.0, key.0],
+    )?;
+    if taken != 1 {
+        return Err(StoreError::Internal(format!(
+            "the partition chosen for {key} was not free"
+        )));
+    }
+    placed(tx, found)?;
+    let row = tx
+        .one(
+            "UPDATE node SET used = used + ?2, free = free - \
+             (SELECT CASE WHEN p.capabilities = '[]' THEN 1 ELSE 0 END FROM partition p WHERE p.id = ?3) \
+             WHERE id = ?1 RETURNING used, capacity, project_id",
+            params![node.key.0, found.units, partition.0],
+        )?
+        .ok_or_else(|| StoreError::Internal(format!("{node} is gone")))?;
+    let full = row
+        .maybe_int(1)?
+        .is_some_and(|capacity| row.int(0).unwrap_or(capacity) >= capacity);
+    if full {
+        nodes::recount(tx, node.key, ProjectKey(row.int(2)?))?;
+    } else {
+        tx.execute(
+            "UPDATE installation SET free = (SELECT n.free FROM node n WHERE n.id = ?1) \
+             WHERE node_id = ?1 AND removed_at IS NULL AND free > 0",
+            params![node.key.0],
+        )?;
+    }
+    tx.changes.nodes.insert(node.key);
+    Ok(())
+}
+
+/// Gives an instance a place at a gate to another Master, made for it.
+fn take_gate(tx: &mut Tx<'_>, found: &Found, node: NodeReference) -> Result<(), StoreError> {
+    let key = found.record.key;
+    tx.execute(
+        "INSERT INTO partition (node_id, name, position, active, addresses, capabilities, \
+         instance_id) VALUES (?1, ?2, ?3, 1, '[]', '[]', ?3)",
+        params![node.key.0, format!("slapremote{}", key.0), key.0],
+    )?;
+    tx.execute(
+        "UPDATE node SET used = used + ?2 WHERE id = ?1",
+        params![node.key.0, found.units],
+    )?;
+    placed(tx, found)?;
+    tx.changes.nodes.insert(node.key);
+    Ok(())
+}
+
+fn placed(tx: &mut Tx<'_>, found: &Found) -> Result<(), StoreError> {
+    let timestamp = if found.record.timestamp == tx.now() {
+        // It was made in this very transaction: nobody has seen it without its place.
+        tx.now()
+    } else {
+        found.record.timestamp.advance(tx.now())
+    };
+    tx.execute(
+        "UPDATE instance SET placed = 1, timestamp = ?2 WHERE id = ?1",
+        params![found.record.key.0, timestamp.0],
+    )?;
+    // Shared instances may have waited for one like this.
+    tx.changes
+        .placeable
+        .insert((found.record.project, found.release_id));
+    Ok(())
+}
+
+/// Places what waits for releases that became usable; `true` when some is left for the next
+/// transaction. Older ones first.
+pub(super) fn place_waiting(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    let keys = std::mem::take(&mut tx.changes.placeable);
+    for (project, release) in keys {
+        let from = tx.changes.resume.remove(&(project, release)).unwrap_or(0);
+        let rows = tx.all(
+            "SELECT id FROM instance WHERE project_id = ?1 AND release_id = ?2 AND id > ?3 \
+             AND placed = 0 AND state = 'started' AND removed_at IS NULL ORDER BY id LIMIT ?4",
+            params![project.0, release, from, PASS_INSTANCES],
+        )?;
+        let mut last = 0;
+        for row in &rows {
+            last = row.int(0)?;
+            try_place(tx, InstanceKey(last))?;
+        }
+        // Placing notes again what it was called for: hosts for shared ones, one pass suffices.
+        if i64::try_from(rows.len()).unwrap_or(i64::MAX) == PASS_INSTANCES {
+            tx.changes.resume.insert((project, release), last);
+        }
+    }
+    tx.changes.placeable.clear();
+    Ok(())
+}
+
+/// Decides where an instance goes.
+fn choose(
+    sql: &mut Connection,
+    found: &Found,
+    now: Timestamp,
+) -> Result<Result<Chosen, Waiting>, StoreError> {
+    let record = &found.record;
+    let sla = match Sla::parse(&record.sla) {
+        Ok(sla) => sla,
+        Err(mistake) => return Ok(Err(Waiting::from(mistake))),
+    };
+    if let Some(url) = &sla.master_url {
+        let gate = gate_to(sql, record.project, url)?;
+        return Ok(gate.map(Chosen::Gate).ok_or(Waiting::OtherMaster));
+    }
+    let networks = if sla.unique_by_network {
+        networks_of_tree(sql, found)?
+    } else {
+        BTreeSet::new()
+    };
+    let wish = Wish {
+        project: record.project,
+        tree: record.tree,
+        release: &record.release,
+        software_type: &record.software_type,
+        sla: &sla,
+        units: found.units,
+        networks_used_by_tree: &networks,
+    };
+    if record.shared {
+        let hosts = hosts(sql, &wish, found.release_id, now)?;
+        let gates = all_nodes(sql, &wish, found.release_id, now, Some(NodeKind::Remote))?;
+        let place = allocation::place_shared(&wish, hosts, gates);
+        return Ok(place.map(|place| match place {
+            SharedPlace::Host(host) => Chosen::Host(host),
+            SharedPlace::Gate(gate) => Chosen::Gate(gate),
+        }));
+    }
+    if let Err(waiting) = wish.check(false) {
+        return Ok(Err(waiting));
+    }
+    let chosen = |place: Place| match place.slot {
+        Slot::Partition(partition) => Chosen::Partition(place.node, partition),
+        Slot::Gate => Chosen::Gate(place.node),
+    };
+    if sla.capability.is_none()
+        && sla.node.is_none()
+        && let Some(place) = walk(sql, &wish, found.release_id, now)?
+    {
+        return Ok(Ok(chosen(place)));
+    }
+    let nodes = all_nodes(sql, &wish, found.release_id, now, None)?;
+    Ok(allocation::place(&wish, nodes).map(chosen))
+}
+
+/// The first node, in the order of the policy, that takes an instance. `None` says nothing about
+/// nodes that are not in the index, such as gates.
+fn walk(
+    sql: &mut Connection,
+    wish: &Wish<'_>,
+    release: i64,
+    now: Timestamp,
+) -> Result<Option<Place>, StoreError> {
+    let mut after: Option<(i64, i64)> = None;
+    loop {
+        let (free, node) = after.unwrap_or((i64::MAX, 0));
+        let rows = sql.all(
+            "SELECT n.id, n.kind, n.project_id, n.scope, n.capacity, n.used, n.contact_at, \
+             n.status_text, n.network_id, n.categories, s.free, p.id, p.position \
+             FROM installation s JOIN node n ON n.id = s.node_id \
+             JOIN partition p ON p.id = (SELECT q.id FROM partition q WHERE q.node_id = s.node_id \
+               AND q.instance_id IS NULL AND q.active = 1 AND q.capabilities = '[]' \
+               ORDER BY q.position, q.id LIMIT 1) \
+             WHERE s.project_id = ?1 AND s.release_id = ?2 AND s.free > 0 \
+             AND (s.free < ?3 OR (s.free = ?3 AND s.node_id > ?4)) \
+             ORDER BY s.free DESC, s.node_id LIMIT ?5",
+            params![wish.project.0, release, free, node, WALK_NODES],
+        )?;
+        let mut views = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let free = row.int(10)?;
+            after = Some((free, row.int(0)?));
+            views.push(NodeView {
+                facts: facts(row, now)?,
+                release: ReleaseOnNode::Available,
+                partitions: free,
+                free: vec![FreeGroup {
+                    capabilities: BTreeSet::new(),
+                    first: PartitionKey(row.int(11)?),
+                    position: row.int(12)?,
+                    free,
+                }],
+            });
+        }
+        let count = views.len();
+        if let Ok(place) = allocation::first(wish, views) {
+            return Ok(Some(place));
+        }
+        if i64::try_from(count).unwrap_or(i64::MAX) < WALK_NODES {
+            return Ok(None);
+        }
+    }
+}
+
+/// What a node is, from the first ten columns of a row.
+fn facts(row: &Row, now: Timestamp) -> Result<NodeFacts, SqlError> {
+    let kind: NodeKind = row.parsed(1)?;
+    let texts: BTreeMap<String, String> = match row.text(9)? {
+        "{}" => BTreeMap::new(),
+        _ => row.json(9)?,
+    };
+    let contact = row.maybe_int(6)?.map(Timestamp);
+    Ok(NodeFacts {
+        reference: NodeKey(row.int(0)?).reference(kind),
+        project: ProjectKey(row.int(2)?),
+        scope: row.parsed(3)?,
+        liveness: Liveness::of(contact, row.maybe_text(7)?, now),
+        capacity_left: row
+            .maybe_int(4)?
+            .map(|capacity| {
+                Ok::<_, SqlError>(capacity::capacity_left(Some(capacity), row.int(5)?))
+            })
+            .transpose()?,
+        network: row.maybe_int(8)?.map(NetworkKey),
+        categories: texts
+            .into_iter()
+            .filter_map(|(key, path)| Some((key.parse::<Category>().ok()?, path)))
+            .collect(),
+    })
+}
+
+/// All nodes of a project, as a wish sees them.
+fn all_nodes(
+    sql: &mut Connection,
+    wish: &Wish<'_>,
+    release: i64,
+    now: Timestamp,
+    only: Option<NodeKind>,
+) -> Result<Vec<NodeView>, StoreError> {
+    let rows = sql.all(
+        "SELECT n.id, n.kind, n.project_id, n.scope, n.capacity, n.used, n.contact_at, \
+         n.status_text, n.network_id, n.categories, s.state, s.reported, m.releases, \
+         (SELECT COUNT(*) FROM partition p WHERE p.node_id = n.id AND p.active = 1) \
+         FROM node n LEFT JOIN installation s ON s.node_id = n.id AND s.release_id = ?2 \
+         AND s.removed_at IS NULL LEFT JOIN remote m ON m.node_id = n.id \
+         WHERE n.project_id = ?1 AND n.removed_at IS NULL AND (?3 = '' OR n.kind = ?3) \
+         AND (?4 = 0 OR n.id = ?4) ORDER BY n.id",
+        params![
+            wish.project.0,
+            release,
+            only.map_or("", NodeKind::as_str),
+            wish.sla.node.map_or(0, |node| node.key.0)
+        ],
+    )?;
+    let mut views = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let facts = facts(row, now)?;
+        let node = facts.reference;
+        let release = match node.kind {
+            NodeKind::Remote => {
+                let releases: Vec<String> = match row.maybe_text(12)? {
+                    Some(_) => row.json(12)?,
+                    None => Vec::new(),
+                };
+                ReleaseOnNode::of_gate(&releases, wish.release)
+            }
+            NodeKind::Compute => match (row.maybe_text(10)?, row.maybe_text(11)?) {
+                (None, _) => ReleaseOnNode::NotRequested,
+                (Some("destroyed"), _) => ReleaseOnNode::BeingRemoved,
+                (_, Some("available")) => ReleaseOnNode::Available,
+                (_, Some("building")) => ReleaseOnNode::Building,
+                (_, Some("error")) => ReleaseOnNode::Failed,
+                _ => ReleaseOnNode::Requested,
+            },
+        };
+        let mut free = Vec::new();
+        if release == ReleaseOnNode::Available && node.kind == NodeKind::Compute {
+            for partition in sql.all(
+                "SELECT id, position, capabilities FROM partition WHERE node_id = ?1 \
+                 AND instance_id IS NULL AND active = 1 ORDER BY position, id",
+                params![node.key.0],
+            )? {
+                let capabilities: BTreeSet<String> = match partition.text(2)? {
+                    "[]" => BTreeSet::new(),
+                    _ => partition.json(2)?,
+                };
+                free.push((
+                    PartitionKey(partition.int(0)?),
+                    partition.int(1)?,
+                    capabilities,
+                ));
+            }
+        }
+        views.push(NodeView {
+            facts,
+            release,
+            partitions: row.int(13)?,
+            free: FreeGroup::collect(free),
+        });
+    }
+    Ok(views)
+}
+
+/// Instances that might serve a shared one: of its release and type, in its project.
+fn hosts(
+    sql: &mut Connection,
+    wish: &Wish<'_>,
+    release: i64,
+    now: Timestamp,
+) -> Result<Vec<HostView>, StoreError> {
+    let rows = sql.all(
+        "SELECT n.id, n.kind, n.project_id, n.scope, n.capacity, n.used, n.contact_at, \
+         n.status_text, n.network_id, n.categories, i.id, i.tree_id, i.state, p.capabilities, \
+         (SELECT COUNT(*) FROM instance c WHERE c.host_id = i.id AND c.removed_at IS NULL) \
+         FROM instance i JOIN partition p ON p.instance_id = i.id JOIN node n ON n.id = p.node_id \
+         WHERE i.project_id = ?1 AND i.release_id = ?2 AND i.software_type = ?3 AND i.shared = 0 \
+         AND i.placed = 1 AND i.removed_at IS NULL AND n.kind = 'compute' \
+         AND (?4 = 0 OR i.id = ?4) AND (?5 = 0 OR n.id = ?5) ORDER BY i.id LIMIT ?6",
+        params![
+            wish.project.0,
+            release,
+            wish.software_type,
+            wish.sla.host.map_or(0, |host| host.0),
+            wish.sla.node.map_or(0, |node| node.key.0),
+            HOSTS_MAX
+        ],
+    )?;
+    let mut views = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let mut node = facts(row, now)?;
+        // Serving a shared instance takes no partition: what it takes of a node is its host's.
+        node.capacity_left = None;
+        views.push(HostView {
+            instance: InstanceKey(row.int(10)?),
+            tree: crate::domain::TreeKey(row.int(11)?),
+            release: wish.release.to_owned(),
+            software_type: wish.software_type.to_owned(),
+            state: row.parsed(12)?,
+            shared: row.int(14)?,
+            capabilities: row.json(13)?,
+            node,
+        });
+    }
+    Ok(views)
+}
+
+fn networks_of_tree(
+    sql: &mut Connection,
+    found: &Found,
+) -> Result<BTreeSet<NetworkKey>, StoreError> {
+    let rows = sql.all(
+        "SELECT DISTINCT n.network_id FROM instance i \
+         JOIN partition p ON p.instance_id = COALESCE(i.host_id, i.id) \
+         JOIN node n ON n.id = p.node_id \
+         WHERE i.tree_id = ?1 AND i.removed_at IS NULL AND n.network_id IS NOT NULL",
+        params![found.record.tree.0],
+    )?;
+    Ok(rows
+        .iter()
+        .map(|row| Ok(NetworkKey(row.int(0)?)))
+        .collect::<Result<_, SqlError>>()?)
+}
+
+/// The gate of a project to the Master of this URL.
+fn gate_to(
+    sql: &mut Connection,
+    project: ProjectKey,
+    url: &str,
+) -> Result<Option<NodeReference>, StoreError> {
+    let rows = sql.all(
+        "SELECT n.id, m.master_url FROM node n JOIN remote m ON m.node_id = n.id \
+         WHERE n.project_id = ?1 AND n.removed_at IS NULL AND n.scope = 'open' ORDER BY n.id",
+        params![project.0],
+    )?;
+    for row in &rows {
+        if row.text(1)?.trim_end_matches('/') == url.trim_end_matches('/') {
+            return Ok(Some(NodeKey(row.int(0)?).reference(NodeKind::Remote)));
+        }
+    }
+    Ok(None)
+}
+
+impl Store {
+    /// Why an instance has no place, in words for who asked for it.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when there is no such instance for the caller.
+    pub async fn why_waiting(
+        &self,
+        caller: Caller,
+        key: InstanceKey,
+    ) -> Result<String, StoreError> {
+        self.read(move |sql| {
+            let subject = super::Subject::Instance(key);
+            instances::subject(sql, caller, Action::SeeInstance, &subject)?;
+            Ok(())
+        })
+        .await?;
+        self.why(key).await
+    }
+
+    /// As [`Store::why_waiting`], for one who was just answered about it.
+    pub(super) async fn why(&self, key: InstanceKey) -> Result<String, StoreError> {
+        let now = self.clock().now();
+        self.read(move |sql| {
+            let Some(found) = instances::by_key(sql, key)? else {
+                return Ok("it is gone".to_owned());
+            };
+            if found.record.state == InstanceState::Stopped && !found.placed {
+                return Ok("it is to be stopped: it is given a partition when it is started".into());
+            }
+            if found.placed {
+                return Ok("it is being placed: ask again".to_owned());
+            }
+            Ok(match choose(sql, &found, now)? {
+                Ok(_) => "a partition is free for it: ask again".to_owned(),
+                Err(waiting) => waiting.to_string(),
+            })
+        })
+        .await
+    }
+}
