@@ -4,6 +4,7 @@ pub mod access;
 pub mod allocation;
 pub mod capacity;
 mod refusal;
+pub mod request;
 pub mod sla;
 mod time;
 pub mod waiting;

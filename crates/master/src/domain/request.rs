@@ -143,8 +143,12 @@ pub fn decide(
     };
     let differences = Differences {
         release: stored.release != asked.release,
-        software_type: asked.software_type.is_some_and(|asked| asked != stored.software_type),
-        parameters: asked.parameters.is_some_and(|asked| asked != stored.parameters),
+        software_type: asked
+            .software_type
+            .is_some_and(|asked| asked != stored.software_type),
+        parameters: asked
+            .parameters
+            .is_some_and(|asked| asked != stored.parameters),
         sla: asked.sla.is_some_and(|asked| asked != stored.sla),
         state: stored.state != state,
         requester: stored.requester != asked.requester,
@@ -202,17 +206,47 @@ mod tests {
         for (wanted, known, root, expected) in [
             (None, None, None, Decision::Create(Started)),
             (Some(Stopped), None, None, Decision::Create(Stopped)),
-            (Some(Started), None, Some(Stopped), Decision::Create(Stopped)),
+            (
+                Some(Started),
+                None,
+                Some(Stopped),
+                Decision::Create(Stopped),
+            ),
             (None, None, Some(Stopped), Decision::Create(Stopped)),
             (Some(Destroyed), None, None, Decision::NothingToDestroy),
-            (Some(Destroyed), None, Some(Destroyed), Decision::NothingToDestroy),
+            (
+                Some(Destroyed),
+                None,
+                Some(Destroyed),
+                Decision::NothingToDestroy,
+            ),
             (None, Some(Stopped), None, Decision::Unchanged),
             (Some(Started), Some(Stopped), None, update(Started)),
-            (Some(Started), Some(Stopped), Some(Stopped), Decision::Unchanged),
+            (
+                Some(Started),
+                Some(Stopped),
+                Some(Stopped),
+                Decision::Unchanged,
+            ),
             (Some(Started), Some(Started), Some(Stopped), update(Stopped)),
-            (Some(Destroyed), Some(Started), Some(Stopped), Decision::Destroy),
-            (Some(Started), Some(Destroyed), None, Decision::BeingDestroyed),
-            (Some(Destroyed), Some(Destroyed), None, Decision::BeingDestroyed),
+            (
+                Some(Destroyed),
+                Some(Started),
+                Some(Stopped),
+                Decision::Destroy,
+            ),
+            (
+                Some(Started),
+                Some(Destroyed),
+                None,
+                Decision::BeingDestroyed,
+            ),
+            (
+                Some(Destroyed),
+                Some(Destroyed),
+                None,
+                Decision::BeingDestroyed,
+            ),
         ] {
             let known = known.map(stored);
             assert_eq!(

@@ -1,6 +1,6 @@
 //! What a transaction changes for those who wait: nodes, clients, and instances without a place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ pub struct Changes {
     pub trees: BTreeSet<TreeKey>,
     /// Projects and releases for which an instance may have become placeable.
     pub(crate) placeable: BTreeSet<(ProjectKey, i64)>,
+    /// Where to go on placing in the next transaction: after this instance.
+    pub(crate) resume: BTreeMap<(ProjectKey, i64), i64>,
     /// Whether anything may have changed: a notice that was too long.
     pub everything: bool,
 }
@@ -36,6 +38,7 @@ impl Changes {
         self.nodes.append(&mut other.nodes);
         self.trees.append(&mut other.trees);
         self.placeable.append(&mut other.placeable);
+        self.resume.append(&mut other.resume);
         self.everything |= other.everything;
     }
 
@@ -67,8 +70,8 @@ impl Changes {
             Ok(notice) => Changes {
                 nodes: notice.nodes.into_iter().map(NodeKey).collect(),
                 trees: notice.trees.into_iter().map(TreeKey).collect(),
-                placeable: BTreeSet::new(),
                 everything: notice.everything,
+                ..Changes::default()
             },
             Err(_) => Changes {
                 everything: true,

@@ -2,9 +2,9 @@
 
 use slap::InstanceState;
 
+use super::StoreError;
 use super::records::{Address, InstanceRecord, Placement, Status, Subject, Texts};
 use super::sql::{Connection, Row, SqlError, params};
-use super::StoreError;
 use crate::domain::access::{self, Action, Caller, Facts};
 use crate::domain::{
     InstanceKey, NodeKey, NodeReference, PartitionKey, PersonKey, ProjectKey, Refusal, Role,
@@ -179,10 +179,7 @@ pub(super) fn of_tree(sql: &mut Connection, tree: TreeKey) -> Result<Vec<Found>,
 }
 
 /// The live shared instances an instance serves, in the order they came.
-pub(super) fn shared_on(
-    sql: &mut Connection,
-    host: InstanceKey,
-) -> Result<Vec<Found>, StoreError> {
+pub(super) fn shared_on(sql: &mut Connection, host: InstanceKey) -> Result<Vec<Found>, StoreError> {
     let rows = sql.all(
         select_instances!("WHERE i.host_id = ?1 AND i.removed_at IS NULL ORDER BY i.id"),
         params![host.0],

@@ -7,10 +7,20 @@
 
 mod audit;
 mod changes;
+mod contact;
 mod error;
+mod instances;
+mod lifecycle;
+mod nodes;
 mod people;
+mod placement;
+mod records;
+mod reports;
+mod request;
 mod schema;
+mod software;
 pub(crate) mod sql;
+mod trees;
 mod writer;
 
 use std::fs::{File, Permissions};
@@ -21,11 +31,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use changes::Changes;
 pub use error::{OpenError, StoreError};
+pub use records::*;
 pub use schema::VERSION as SCHEMA_VERSION;
 pub use sql::SqlError;
 
 use crate::domain::{Clock, SystemClock};
 use crate::events::Hub;
+use contact::Contacts;
+use lifecycle::touch_host;
 use sql::{Connection, Sqlite};
 use writer::{Duties, Tx, Writer};
 
@@ -68,6 +81,7 @@ pub struct Store {
     writer: Writer,
     hub: Arc<Hub>,
     clock: Arc<dyn Clock>,
+    contacts: Contacts,
     /// Held as long as the store is open: one process at a time has a file.
     _lock: Option<File>,
 }
@@ -142,6 +156,7 @@ impl Store {
             writer,
             hub,
             clock,
+            contacts: Contacts::default(),
             _lock: Some(lock),
         })
     }
@@ -223,6 +238,7 @@ fn start_writer(
 
 /// What belongs into each transaction after its jobs.
 fn conclude(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    placement::place_waiting(tx)?;
     let nodes: Vec<i64> = tx.changes.nodes.iter().map(|node| node.0).collect();
     for node in nodes {
         tx.execute(

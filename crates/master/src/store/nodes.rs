@@ -8,8 +8,8 @@ use slap::InstanceState;
 use super::audit::audit;
 use super::instances::{self, Found, from_row, select_instances};
 use super::records::{
-    Address, InstallationRecord, NodeDescription, NodeDocument, NodeRecord, PartitionRecord, Status,
-    Subject,
+    Address, InstallationRecord, NodeDescription, NodeDocument, NodeRecord, PartitionRecord,
+    Status, Subject,
 };
 use super::sql::{Connection, Row, SqlError, params};
 use super::writer::Tx;
@@ -166,7 +166,8 @@ impl Store {
         node: NodeReference,
     ) -> Result<i64, StoreError> {
         let gate = self.read(move |sql| sees(sql, caller, node)).await?;
-        self.heard(caller, node, gate.alive, gate.contact_at).await?;
+        self.heard(caller, node, gate.alive, gate.contact_at)
+            .await?;
         Ok(gate.revision)
     }
 
@@ -186,7 +187,8 @@ impl Store {
                 Ok((gate, document))
             })
             .await?;
-        self.heard(caller, node, gate.alive, gate.contact_at).await?;
+        self.heard(caller, node, gate.alive, gate.contact_at)
+            .await?;
         Ok(document)
     }
 
@@ -194,7 +196,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Refused`] when there is no such node for the caller.
-    pub async fn node(&self, caller: Caller, node: NodeReference) -> Result<NodeRecord, StoreError> {
+    pub async fn node(
+        &self,
+        caller: Caller,
+        node: NodeReference,
+    ) -> Result<NodeRecord, StoreError> {
         let mut record = self
             .read(move |sql| {
                 sees(sql, caller, node)?;
@@ -238,7 +244,10 @@ impl Store {
                     )?,
                     Caller::Instance { .. } => Vec::new(),
                 };
-                Ok(rows.iter().map(node_from_row).collect::<Result<Vec<_>, _>>()?)
+                Ok(rows
+                    .iter()
+                    .map(node_from_row)
+                    .collect::<Result<Vec<_>, _>>()?)
             })
             .await?;
         for node in &mut nodes {
@@ -278,13 +287,7 @@ impl Store {
                 Some(found) => served(instances::shared_on(sql, found.record.key)?),
                 None => Vec::new(),
             };
-            Ok(assemble(
-                node,
-                name.clone(),
-                row.json(0)?,
-                found,
-                shared,
-            ))
+            Ok(assemble(node, name.clone(), row.json(0)?, found, shared))
         })
         .await
     }
@@ -874,7 +877,9 @@ pub(super) fn installations(
     node: NodeReference,
 ) -> Result<Vec<InstallationRecord>, StoreError> {
     let rows = sql.all(
-        &format!("{SELECT_INSTALLATION} WHERE s.node_id = ?1 AND s.removed_at IS NULL ORDER BY s.id"),
+        &format!(
+            "{SELECT_INSTALLATION} WHERE s.node_id = ?1 AND s.removed_at IS NULL ORDER BY s.id"
+        ),
         params![node.key.0],
     )?;
     Ok(rows

@@ -17,9 +17,10 @@ use crate::domain::allocation::{
     self, FreeGroup, HostView, NodeFacts, NodeView, Place, ReleaseOnNode, SharedPlace, Slot, Wish,
 };
 use crate::domain::capacity::{self, Liveness};
+use crate::domain::waiting::Waiting;
 use crate::domain::{
     Category, InstanceKey, NetworkKey, NodeKey, NodeKind, NodeReference, PartitionKey, ProjectKey,
-    Sla, Timestamp, Waiting,
+    Sla, Timestamp,
 };
 
 /// Nodes taken from the index at a time.
@@ -304,9 +305,7 @@ fn facts(row: &Row, now: Timestamp) -> Result<NodeFacts, SqlError> {
         liveness: Liveness::of(contact, row.maybe_text(7)?, now),
         capacity_left: row
             .maybe_int(4)?
-            .map(|capacity| {
-                Ok::<_, SqlError>(capacity::capacity_left(Some(capacity), row.int(5)?))
-            })
+            .map(|capacity| Ok::<_, SqlError>(capacity::capacity_left(Some(capacity), row.int(5)?)))
             .transpose()?,
         network: row.maybe_int(8)?.map(NetworkKey),
         categories: texts
@@ -494,7 +493,9 @@ impl Store {
                 return Ok("it is gone".to_owned());
             };
             if found.record.state == InstanceState::Stopped && !found.placed {
-                return Ok("it is to be stopped: it is given a partition when it is started".into());
+                return Ok(
+                    "it is to be stopped: it is given a partition when it is started".into(),
+                );
             }
             if found.placed {
                 return Ok("it is being placed: ask again".to_owned());

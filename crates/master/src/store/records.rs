@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use slap::{InstallationState, InstanceState, InstanceTitle, ReleaseUrl, SoftwareType};
 
 use crate::domain::{
-    AllocationScope, InstallationKey, InstanceKey, NetworkKey, NodeReference, ProjectKey, Timestamp,
-    TreeKey,
+    AllocationScope, InstallationKey, InstanceKey, NetworkKey, NodeReference, ProjectKey,
+    Timestamp, TreeKey,
 };
 
 /// Parameters, SLA, connection parameters: flat texts (P 6.4).

@@ -72,10 +72,7 @@ pub(super) fn publish(
     }
     tx.execute(
         "UPDATE instance SET connection = ?2 WHERE id = ?1",
-        params![
-            found.record.key.0,
-            lifecycle::json_text(parameters)?
-        ],
+        params![found.record.key.0, lifecycle::json_text(parameters)?],
     )?;
     tx.changes.trees.insert(found.record.tree);
     if let Some(node) = found.node() {
@@ -298,12 +295,8 @@ impl Store {
             Reported::Destroyed => {
                 return self
                     .write(move |tx| {
-                        let found = instances::subject(
-                            tx.sql(),
-                            caller,
-                            Action::ReportInstance,
-                            &subject,
-                        )?;
+                        let found =
+                            instances::subject(tx.sql(), caller, Action::ReportInstance, &subject)?;
                         gone(tx, caller, &found)
                     })
                     .await;
@@ -339,8 +332,7 @@ impl Store {
             return Ok(());
         }
         self.write(move |tx| {
-            let found =
-                instances::subject_or_shared(tx.sql(), caller, action, &subject, shared)?;
+            let found = instances::subject_or_shared(tx.sql(), caller, action, &subject, shared)?;
             if set_status(tx, &found, &text, reported)? {
                 audit(
                     tx,

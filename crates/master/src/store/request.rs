@@ -130,9 +130,15 @@ fn execute(tx: &mut Tx<'_>, caller: Caller, wanted: &Wanted) -> Result<Done, Sto
         (Decision::NothingToDestroy, _) => Ok(nothing_to_destroy(wanted)),
         (Decision::BeingDestroyed, Some(found)) => Ok(being_destroyed(&found)),
         (Decision::Create(state), _) => create(tx, caller, wanted, &situation.place, state),
-        (Decision::Update(state, differences), Some(found)) => {
-            update(tx, caller, wanted, &situation.place, &found, state, differences)
-        }
+        (Decision::Update(state, differences), Some(found)) => update(
+            tx,
+            caller,
+            wanted,
+            &situation.place,
+            &found,
+            state,
+            differences,
+        ),
         (Decision::Destroy, Some(found)) => {
             lifecycle::destroy(tx, &found)?;
             note(tx, caller, "destroy", &found.record, json!({}))?;
@@ -323,9 +329,7 @@ fn project_of(
             .ok_or_else(|| Refusal::unknown("open project", project).into());
     }
     let keys = |rows: Vec<super::sql::Row>| -> Result<Vec<ProjectKey>, StoreError> {
-        rows.iter()
-            .map(|row| Ok(ProjectKey(row.int(0)?)))
-            .collect()
+        rows.iter().map(|row| Ok(ProjectKey(row.int(0)?))).collect()
     };
     let mine = keys(sql.all(
         "SELECT p.id FROM project p JOIN member m ON m.project_id = p.id \
@@ -585,7 +589,11 @@ fn update(
             lifecycle::leave_host(tx, found)?;
         }
     }
-    if let Some(parameters) = wanted.parameters.as_ref().filter(|_| differences.parameters) {
+    if let Some(parameters) = wanted
+        .parameters
+        .as_ref()
+        .filter(|_| differences.parameters)
+    {
         tx.execute(
             "UPDATE instance SET parameters = ?2 WHERE id = ?1",
             params![key.0, lifecycle::json_text(parameters)?],

@@ -189,10 +189,9 @@ impl Store {
                 .ok_or_else(|| not_asked_for(node, release.as_str()))?;
             let now = tx.now();
             let (reported, text) = match &report {
-                InstallationReport::Building => (
-                    "building",
-                    format!("#building software release {release}"),
-                ),
+                InstallationReport::Building => {
+                    ("building", format!("#building software release {release}"))
+                }
                 InstallationReport::Available => (
                     "available",
                     format!("#access software release {release} available"),

@@ -199,17 +199,33 @@ impl Drop for Writer {
 
 fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Box<dyn Job>>, mut duties: Duties) {
     let mut batch: Vec<Box<dyn Job>> = Vec::with_capacity(BATCH_JOBS_MAX);
-    while let Some(first) = jobs.blocking_recv() {
-        batch.push(first);
+    let mut left = Changes::default();
+    loop {
+        if left.resume.is_empty() {
+            let Some(first) = jobs.blocking_recv() else {
+                break;
+            };
+            batch.push(first);
+        }
         while batch.len() < BATCH_JOBS_MAX {
             match jobs.try_recv() {
                 Ok(job) => batch.push(job),
                 Err(_) => break,
             }
         }
-        let committed = transact(&mut connection, &mut batch, &mut jobs, &duties);
-        if let Ok(changes) = &committed {
+        let begun = std::mem::take(&mut left);
+        let mut committed = transact(&mut connection, &mut batch, &mut jobs, &begun, &duties);
+        if let Ok(changes) = &mut committed {
+            // What one transaction did not finish goes on in the next one.
+            left.resume = std::mem::take(&mut changes.resume);
+            left.placeable = left.resume.keys().copied().collect();
             (duties.committed)(changes);
+        } else {
+            if !begun.resume.is_empty() {
+                // Nobody waits for this: no hurry.
+                std::thread::sleep(RECONNECT_PAUSE);
+            }
+            left = begun;
         }
         let lost = matches!(
             committed,
@@ -237,13 +253,14 @@ fn transact(
     connection: &mut Connection,
     batch: &mut Vec<Box<dyn Job>>,
     jobs: &mut mpsc::Receiver<Box<dyn Job>>,
+    begun: &Changes,
     duties: &Duties,
 ) -> Result<Changes, StoreError> {
     // Jobs whose answer is settled: run again by nobody.
     let mut settled = vec![false; batch.len()];
     'again: loop {
         connection.begin_write()?;
-        let mut changes = Changes::default();
+        let mut changes = begun.clone();
         let mut next = 0;
         loop {
             while let Some(job) = batch.get_mut(next) {
