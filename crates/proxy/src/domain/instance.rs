@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use slap::document::TextDict;
 use slap::{InstanceState, NodeId, PartitionId, Value, python};
+use slap_server::parameters;
 
 use super::Timestamp;
 
@@ -18,6 +19,12 @@ pub struct Place {
     pub node: NodeId,
     /// Its partition. Two nodes may well have partitions of the same name.
     pub partition: PartitionId,
+}
+
+impl From<(NodeId, PartitionId)> for Place {
+    fn from((node, partition): (NodeId, PartitionId)) -> Self {
+        Place { node, partition }
+    }
 }
 
 impl Place {
@@ -47,10 +54,6 @@ pub struct Address {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Parameters(pub BTreeMap<String, Value>);
 
-/// How deep values of parameters may be nested. What reads a document back stops at 100, and the
-/// document around a shared instance's parameters needs some of that.
-const DEPTH_MAX: usize = 60;
-
 impl Parameters {
     /// Takes parameters in: as text, or when `typed`, with the types JSON has.
     ///
@@ -66,36 +69,32 @@ impl Parameters {
         } else {
             Parameters(given).flattened()
         };
-        if parameters.0.values().any(|value| depth(value) > DEPTH_MAX) {
-            return Err(format!(
-                "the parameters are nested deeper than {DEPTH_MAX} levels"
-            ));
-        }
-        for (key, value) in &parameters.0 {
-            if !is_plain(key) {
-                slap::marshal::encode(&Value::text(key))
-                    .map_err(|error| format!("the parameter {key:?}: {error}"))?;
-            }
-            if !matches!(value, Value::String(text) if is_plain(text)) {
-                slap::marshal::encode(value)
-                    .map_err(|error| format!("the parameter {key:?}: {error}"))?;
-            }
-        }
+        parameters::check(&parameters.0)?;
         Ok(parameters)
+    }
+
+    /// Takes parameters in that are text already.
+    ///
+    /// # Errors
+    /// A text that says why they could not be sent to a partition later.
+    pub fn from_texts(given: TextDict) -> Result<Self, String> {
+        parameters::check_texts(&given)?;
+        Ok(Self::of_texts(given))
+    }
+
+    fn of_texts(texts: TextDict) -> Self {
+        Self(
+            texts
+                .into_iter()
+                .map(|(key, text)| (key, Value::String(text)))
+                .collect(),
+        )
     }
 
     /// The same with every value as text.
     #[must_use]
     pub fn flattened(self) -> Self {
-        Self(
-            self.0
-                .into_iter()
-                .map(|(key, value)| match value {
-                    text @ Value::String(_) => (key, text),
-                    other => (key, Value::String(python::str(&other))),
-                })
-                .collect(),
-        )
+        Self::of_texts(parameters::flattened(self.0))
     }
 
     /// As the wire shows them: all text, and nothing where the text is empty, since they pass
@@ -113,24 +112,6 @@ impl Parameters {
             .iter()
             .map(|(key, value)| (key.clone(), python::str(value)))
             .collect()
-    }
-}
-
-/// Whether a text certainly can be sent, without looking closer: no control character and nothing
-/// near the end of the basic plane.
-fn is_plain(text: &str) -> bool {
-    !text.bytes().any(|byte| byte < 0x20 || byte == 0xef)
-}
-
-fn depth(value: &Value) -> usize {
-    let deepest = |values: &mut dyn Iterator<Item = &Value>| values.map(depth).max().unwrap_or(0);
-    match value {
-        Value::List(items) | Value::Tuple(items) | Value::Set(items) => {
-            1 + deepest(&mut items.iter())
-        }
-        Value::Dict(entries) => 1 + deepest(&mut entries.values()),
-        Value::Object(object) => 1 + deepest(&mut object.attributes.values()),
-        _ => 0,
     }
 }
 

@@ -300,7 +300,7 @@ async fn request(app: &Arc<App>, call: &Call, input: Input<'_>) -> Answer {
         .parse()
         .map_err(Problem::bad_request)?;
     let request = Request {
-        requester: call.known_caller(app)?,
+        requester: call.caller(app)?.map(Place::from),
         release: ReleaseUrl::new(input.text("software_release_uri"))?,
         software_type: SoftwareType::new(input.text("software_type"))?,
         title: InstanceTitle::new(input.text("title"))?,

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
+use slap_server::{headers, reason};
 
 use super::json::Spacing;
-use super::problem::reason;
 use super::{Allow, App, Call, Problem};
 use crate::domain::Refusal;
 use method::Method;
@@ -41,21 +41,7 @@ pub(super) async fn post(app: &Arc<App>, name: &str, call: &Call) -> Response {
 
 async fn answer(app: &Arc<App>, name: &str, call: &Call) -> Answer {
     let method = Method::named(name).ok_or_else(Problem::no_such_page)?;
-    if !is_json(call.header("content-type").unwrap_or_default()) {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "Did not attempt to load JSON data because the request Content-Type was not \
-             'application/json'.",
-        ));
-    }
-    if !accepts_json(call.header("accept")) {
-        return Err(Problem::new(
-            StatusCode::NOT_ACCEPTABLE,
-            "The resource identified by the request is only capable of generating response \
-             entities which have content characteristics not acceptable according to the accept \
-             headers sent in the request.",
-        ));
-    }
+    headers::need_json(&call.headers)?;
     let input: Value = serde_json::from_slice(&call.body)
         .map_err(|error| Problem::bad_request(format!("The body is not JSON: {error}")))?;
     schema::check(&input, method.input())?;
@@ -88,41 +74,6 @@ fn success(title: impl Into<String>) -> Answer {
     Ok(json!({"type": "success", "title": title.into()}))
 }
 
-/// `application/json`, or a dialect such as `application/hal+json`.
-fn is_json(content_type: &str) -> bool {
-    let media_type = content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    media_type == "application/json"
-        || (media_type.starts_with("application/") && media_type.ends_with("+json"))
-}
-
-fn accepts_json(accept: Option<&str>) -> bool {
-    let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else {
-        return true;
-    };
-    accept.split(',').any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let matches = matches!(
-            parts
-                .next()
-                .unwrap_or_default()
-                .to_ascii_lowercase()
-                .as_str(),
-            "*/*" | "application/*" | "application/json"
-        );
-        let refused = parts.any(|part| {
-            part.strip_prefix("q=")
-                .and_then(|weight| weight.parse::<f32>().ok())
-                .is_some_and(|weight| weight <= 0.0)
-        });
-        matches && !refused
-    })
-}
-
 /// Names of instances nobody knows.
 fn unknown_instance(guid: &str) -> Problem {
     use crate::domain::TreeGuid;
@@ -136,33 +87,4 @@ fn unknown_instance(guid: &str) -> Problem {
 
 fn refusal(refusal: Refusal) -> Problem {
     Problem::forbidden(refusal.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn media_types() {
-        for (given, expected) in [
-            ("application/json", true),
-            ("Application/JSON; charset=utf-8", true),
-            ("application/hal+json", true),
-            ("text/json", false),
-            ("", false),
-            ("application/x-www-form-urlencoded", false),
-        ] {
-            assert_eq!(is_json(given), expected, "{given}");
-        }
-        for (given, expected) in [
-            (None, true),
-            (Some(""), true),
-            (Some("*/*"), true),
-            (Some("text/html, application/*;q=0.5"), true),
-            (Some("text/html"), false),
-            (Some("application/json;q=0"), false),
-        ] {
-            assert_eq!(accepts_json(given), expected, "{given:?}");
-        }
-    }
 }

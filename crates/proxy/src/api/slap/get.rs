@@ -3,11 +3,11 @@
 use axum::body::Bytes;
 use axum::response::Response;
 use slap::{NodeId, PartitionId, Value, marshal};
+use slap_server::forms::{ProductForm, named_place};
 
 use super::super::reports::{self, Subject};
 use super::super::{App, Call, Problem, text};
 use super::documents;
-use super::post::named_place;
 use crate::domain::{Place, Refusal};
 
 pub(super) fn answer(app: &App, name: &str, call: &Call) -> Result<Response, Problem> {
@@ -83,7 +83,7 @@ fn partition_status(app: &App, call: &Call) -> Result<Response, Problem> {
     let arguments = call.arguments();
     let node = arguments.need("computer_id")?;
     let partition = arguments.need("computer_partition_id")?;
-    let place = named_place(node, partition)?;
+    let place = Place::from(named_place(node, partition)?);
     let found = app.store.partition(&place)?.ok_or_else(|| {
         Problem::from(Refusal::UnknownPartition {
             node: node.to_owned(),
@@ -123,20 +123,12 @@ fn installation_status(app: &App, call: &Call) -> Result<Response, Problem> {
 /// The releases of a product, by its name or by one of its releases.
 fn product(app: &App, call: &Call) -> Result<Response, Problem> {
     let arguments = call.arguments();
-    let wanted = |(name, release): &&(String, String)| match (
-        arguments.get("software_product_reference"),
-        arguments.get("software_release_url"),
-    ) {
-        (Some(product), None) => name == product,
-        (_, url) => Some(release.as_str()) == url,
+    let wanted = ProductForm::read(&arguments)?;
+    let wanted = |(name, release): &&(String, String)| match &wanted {
+        Some(ProductForm::Product(product)) => name == product.as_str(),
+        Some(ProductForm::Release(url)) => release == url.as_str(),
+        None => false,
     };
-    if arguments.get("software_product_reference").is_some()
-        == arguments.get("software_release_url").is_some()
-    {
-        return Err(Problem::bad_request(
-            "Name either software_product_reference or software_release_url",
-        ));
-    }
     marshalled(&Value::List(
         app.products
             .iter()

@@ -1,18 +1,15 @@
 //! The calls that write, or would at a full Master.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::response::Response;
 use slap::format::NodeFormat;
-use slap::{
-    InstallationState, InstanceState, InstanceTitle, NodeId, PartitionId, ReleaseUrl, SoftwareType,
-    Value, instance_xml, marshal, python,
-};
+use slap::{NodeId, PartitionId, Value, marshal, python};
+use slap_server::forms::{self, PublishForm, RenameForm, SupplyForm, shared_reference};
+use slap_server::{Fields, RequestForm, headers};
 
 use super::super::cache::Replies;
-use super::super::fields::{Fields, given};
 use super::super::reports::Subject;
 use super::super::request::{Placed, place as place_request};
 use super::super::{App, Call, Problem, text};
@@ -49,7 +46,7 @@ pub(super) async fn answer(app: &Arc<App>, name: &str, call: &Call) -> Result<Re
         }
         "softwareInstanceRename" => rename(app, &form).await,
         "computerBang" => {
-            if let Some(node) = given(form.get("computer_id")) {
+            if let Some(node) = form.given("computer_id") {
                 app.store.bang_node(node.to_owned()).await?;
             }
             marshalled(&Value::text(""))
@@ -69,7 +66,7 @@ fn note_report(app: &App, name: &str, form: &Fields<'_>) -> Result<(), Problem> 
         "startedComputerPartition" => Some(Report::Started),
         "stoppedComputerPartition" => Some(Report::Stopped),
         // Of a shared instance's trouble its host's record says nothing.
-        "softwareInstanceError" if given(form.get("slave_reference")).is_none() => {
+        "softwareInstanceError" if shared_reference(form).is_none() => {
             Some(Report::InstanceError(log))
         }
         _ => None,
@@ -107,26 +104,15 @@ fn note_report(app: &App, name: &str, form: &Fields<'_>) -> Result<(), Problem> 
 
 /// The partition a form names.
 fn place(form: &Fields<'_>) -> Result<Place, Problem> {
-    let node = form.need("computer_id")?;
-    let partition = form.need("computer_partition_id")?;
-    named_place(node, partition)
-}
-
-/// A place by names that may be no good: then nobody knows it either.
-pub(super) fn named_place(node: &str, partition: &str) -> Result<Place, Problem> {
-    match (NodeId::new(node), PartitionId::new(partition)) {
-        (Ok(node), Ok(partition)) => Ok(Place { node, partition }),
-        _ => Err(Refusal::UnknownPartition {
-            node: node.to_owned(),
-            partition: partition.to_owned(),
-        }
-        .into()),
-    }
+    Ok(forms::place(form)?.into())
 }
 
 async fn request(app: &Arc<App>, call: &Call) -> Result<Response, Problem> {
     let revision = app.store.revision();
-    let key = Replies::key(call.header("authorization").unwrap_or_default(), &call.body);
+    let key = Replies::key(
+        headers::text(&call.headers, "authorization").unwrap_or_default(),
+        &call.body,
+    );
     if let Some(key) = &key
         && let Some(reply) = app.replies.get(key, revision)
     {
@@ -156,88 +142,38 @@ async fn request(app: &Arc<App>, call: &Call) -> Result<Response, Problem> {
 }
 
 fn read_request(app: &App, call: &Call) -> Result<Request, Problem> {
-    let form = call.form();
-    let requester = match call.known_caller(app)? {
-        Some(caller) => Some(caller),
-        None => match (
-            given(form.get("computer_id")),
-            given(form.get("computer_partition_id")),
-        ) {
-            (Some(node), Some(partition)) => Some(named_place(node, partition)?),
-            _ => None,
-        },
-    };
-    let shared = match form.value("shared_xml")? {
-        Value::None => false,
-        Value::Bool(shared) => shared,
-        Value::Int(number) => number != 0,
-        other => {
-            return Err(Problem::bad_request(format!(
-                "The field shared_xml holds {} instead of a truth value",
-                other.kind()
-            )));
-        }
-    };
-    let state = match form.value("state")? {
-        Value::None => None,
-        Value::String(word) if word.is_empty() => None,
-        Value::String(word) => Some(
-            word.parse::<InstanceState>()
-                .map_err(|error| Problem::bad_request(format!("The field state: {error}")))?,
-        ),
-        other => {
-            return Err(Problem::bad_request(format!(
-                "The field state holds {} instead of a word",
-                other.kind()
-            )));
-        }
-    };
+    let form = RequestForm::read(&call.form(), call.caller(app)?)?;
+    let shared = form.shared.unwrap_or_default();
     Ok(Request {
-        requester,
-        release: form.reference::<ReleaseUrl>("software_release")?,
-        software_type: SoftwareType::new(given(form.get("software_type")).unwrap_or_default())?,
-        title: form.reference::<InstanceTitle>("partition_reference")?,
-        parameters: Parameters::new(form.dictionary("partition_parameter_xml")?, shared)
+        requester: form.requester.map(Place::from),
+        release: form.release,
+        software_type: form.software_type.unwrap_or_default(),
+        title: form.title,
+        parameters: Parameters::new(form.parameters.unwrap_or_default(), shared)
             .map_err(Problem::bad_request)?,
-        sla: Parameters::new(form.dictionary("filter_xml")?, false)
-            .map_err(Problem::bad_request)?,
-        state,
+        sla: Parameters::from_texts(form.sla.unwrap_or_default()).map_err(Problem::bad_request)?,
+        state: form.state,
         shared,
     })
 }
 
 async fn publish(app: &App, form: &Fields<'_>) -> Result<Response, Problem> {
-    let place = place(form)?;
-    form.need("connection_xml")?;
-    let parameters = flat(form.dictionary("connection_xml")?);
-    instance_xml::encode(&parameters).map_err(Problem::bad_request)?;
-    let shared = given(form.get("slave_reference")).map(str::to_owned);
-    app.store.publish(place, shared, parameters).await?;
+    let form = PublishForm::read(form)?;
+    app.store
+        .publish(form.place.into(), form.shared, form.connection)
+        .await?;
     Ok(text("done"))
 }
 
-fn flat(entries: BTreeMap<String, Value>) -> BTreeMap<String, String> {
-    entries
-        .into_iter()
-        .map(|(key, value)| match value {
-            Value::String(text) => (key, text),
-            other => (key, python::str(&other)),
-        })
-        .collect()
-}
-
 async fn supply(app: &App, form: &Fields<'_>) -> Result<Response, Problem> {
-    let release = form.reference::<ReleaseUrl>("url")?;
-    let node = match given(form.get("computer_id")) {
-        Some(node) => NodeId::new(node)?,
-        None => app.default_node.clone(),
-    };
-    let state = form.word::<InstallationState>("state")?;
+    let form = SupplyForm::read(form)?;
+    let node = form.node.unwrap_or_else(|| app.default_node.clone());
     let said = format!(
-        "Supplied {} to be {state}",
-        python::repr(&Value::text(release.as_str()))
+        "Supplied {} to be {}",
+        python::repr(&Value::text(form.release.as_str())),
+        form.state
     );
-    app.store.supply(node, release, state).await?;
+    app.store.supply(node, form.release, form.state).await?;
     Ok(text(said))
 }
 
@@ -266,10 +202,12 @@ async fn destroyed(app: &App, form: &Fields<'_>) -> Result<Response, Problem> {
 }
 
 async fn rename(app: &App, form: &Fields<'_>) -> Result<Response, Problem> {
-    let place = place(form)?;
-    let title = form.reference::<InstanceTitle>("new_name")?;
-    let shared = given(form.get("slave_reference")).map(str::to_owned);
-    match app.store.rename(place, shared, title).await {
+    let form = RenameForm::read(form)?;
+    let renamed = app
+        .store
+        .rename(form.place.into(), form.shared, form.title)
+        .await;
+    match renamed {
         Ok(()) => Ok(text("done")),
         Err(crate::store::StoreError::Refused(refusal @ Refusal::UnknownPartition { .. })) => {
             Ok(text(refusal.to_string()))

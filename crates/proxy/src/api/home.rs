@@ -2,7 +2,8 @@
 
 use axum::response::Response;
 
-use super::problem::escape;
+use slap_server::escape;
+
 use super::{App, Call, Problem, text};
 
 pub(super) fn home(app: &App, call: &Call) -> Result<Response, Problem> {

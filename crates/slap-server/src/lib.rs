@@ -1,0 +1,22 @@
+//! The other end of `slap-client`: reads the wire's calls, writes the wire's documents and errors.
+//!
+//! Both Masters, `proxy` and `master`, are written on top of it, so that what is on the wire is
+//! described once. There is no I/O here and no opinion about who may do what: bytes and texts come
+//! in, typed calls go out; typed answers come in, bytes go out. Every reader is bounded and says
+//! what is wrong as a [`Problem`].
+//!
+//! - [`Fields`] are the fields of a form or a query string; [`forms`] are the calls made of them
+//!   (P 1.3, 1.4.1);
+//! - [`headers`] is what the headers of a request tell: which partition calls, under which URL;
+//! - [`parameters`] says what of a request's parameters can be kept and sent back;
+//! - [`Problem`] is what cannot be answered, as a status and a text.
+
+mod fields;
+pub mod forms;
+pub mod headers;
+pub mod parameters;
+mod problem;
+
+pub use fields::{FIELDS_MAX, Fields, given};
+pub use forms::RequestForm;
+pub use problem::{PAGE_TYPE, Problem, escape, reason};
