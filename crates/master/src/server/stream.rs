@@ -71,6 +71,12 @@ impl Activity {
     }
 }
 
+/// At the end, what a client still sends is read for so long and so many bytes: if it were left
+/// unread, the system would take back the answer that the client has not read yet (a refusal in
+/// the middle of an upload).
+const LINGER: Duration = Duration::from_secs(5);
+const LINGER_BYTES: usize = 64 << 20;
+
 /// A connection whose client must take what is written.
 #[derive(Debug)]
 pub(super) struct Guarded {
@@ -79,6 +85,19 @@ pub(super) struct Guarded {
     write_stall: Duration,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
+    end: End,
+}
+
+#[derive(Debug)]
+enum End {
+    NotYet,
+    /// All is written; whether something is left to read is to be seen.
+    Written,
+    /// The client is still sending.
+    Lingering {
+        deadline: Pin<Box<Sleep>>,
+        left: usize,
+    },
 }
 
 impl Guarded {
@@ -88,6 +107,39 @@ impl Guarded {
             activity,
             write_stall,
             stalled: None,
+            end: End::NotYet,
+        }
+    }
+
+    /// Reads and forgets what the client still sends.
+    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = [0; 16 * 1024];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    let read = buffer.filled().len();
+                    if let End::Lingering { left, .. } = &mut self.end {
+                        *left = left.saturating_sub(read);
+                        if *left == 0 {
+                            return Poll::Ready(());
+                        }
+                    } else {
+                        self.end = End::Lingering {
+                            deadline: Box::pin(tokio::time::sleep(LINGER)),
+                            left: LINGER_BYTES,
+                        };
+                    }
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => {
+                    return match &mut self.end {
+                        End::Lingering { deadline, .. } => deadline.as_mut().poll(cx),
+                        // The usual end: nothing was under way.
+                        End::NotYet | End::Written => Poll::Ready(()),
+                    };
+                }
+            }
         }
     }
 
@@ -157,6 +209,48 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if matches!(self.end, End::NotYet) {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.end = End::Written;
+        }
+        self.linger(cx).map(Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Activity, State};
+
+    #[test]
+    fn what_restarts_a_clock() {
+        let activity = Activity::default();
+        let mut seen = activity.now();
+        assert_eq!(seen.state(), State::Head);
+        let mut step = |what: &dyn Fn(), changes: bool, state| {
+            what();
+            let now = activity.now();
+            assert_eq!((now != seen, now.state()), (changes, state));
+            seen = now;
+        };
+        let (read, written) = (|| activity.has_read(), || activity.has_written());
+        // A head that dribbles in gets no more time by that.
+        step(&read, false, State::Head);
+        step(&|| activity.set(State::Busy), true, State::Busy);
+        step(&read, false, State::Busy);
+        step(&written, false, State::Busy);
+        // The router is done: the rest of the answer may take as long as it moves on.
+        step(&|| activity.set(State::Idle), true, State::Idle);
+        step(&written, true, State::Idle);
+        // The next request begins.
+        step(&read, true, State::Head);
+        step(&read, false, State::Head);
+        // From one request to the next in one step.
+        let between = || {
+            activity.set(State::Busy);
+            activity.set(State::Idle);
+            activity.set(State::Busy);
+        };
+        step(&between, true, State::Busy);
+        step(&between, true, State::Busy);
     }
 }
