@@ -4,9 +4,12 @@ pub mod access;
 pub mod allocation;
 pub mod capacity;
 mod refusal;
+pub mod report;
 pub mod request;
 pub mod sla;
 mod time;
+pub mod tree;
+pub mod upgrade;
 pub mod waiting;
 pub mod words;
 

@@ -83,6 +83,10 @@ key!(
     ProductKey
 );
 key!(
+    /// A software release: the number its URL is kept under.
+    ReleaseKey
+);
+key!(
     /// A proposal to change the release of an instance tree.
     DecisionKey
 );
