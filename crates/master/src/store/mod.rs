@@ -20,6 +20,8 @@ mod request;
 mod schema;
 mod software;
 pub(crate) mod sql;
+#[cfg(test)]
+mod tests;
 mod trees;
 mod writer;
 
@@ -328,7 +330,7 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+mod seam_tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::domain::Refusal;
