@@ -460,4 +460,6 @@ fn check_networks(wish: &Wish, node: &NodeFacts) -> Result<(), Reason> {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

@@ -5,10 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use slap::InstanceState;
 
+use super::request::SUCCESSORS_MAX;
 use super::words::{InstanceKey, NodeKind, TreeKey};
-
-/// Most instances that one instance may have requested (P 6.4).
-pub const SUCCESSORS_MAX: usize = 100;
 
 /// Most instances from the root of a tree down to any other, both counted.
 pub const DEPTH_MAX: usize = 100;
