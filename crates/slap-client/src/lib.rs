@@ -17,5 +17,5 @@ mod url;
 pub use error::Error;
 pub use hateoas::{Hateoas, InstanceTreeInfo, InstanceTreeSummary, NodeSummary};
 pub use slap_api::{Client, IssuedCertificate, Request, RequestReply, StatusRecord};
-pub use transport::{Settings, Trust};
+pub use transport::{Identity, Settings, Trust};
 pub use url::normalise_master_url;

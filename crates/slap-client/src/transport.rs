@@ -26,8 +26,26 @@ pub enum Trust {
     WebRoots,
     /// Certificates signed by an authority in this PEM file.
     CaFile(PathBuf),
+    /// Certificates signed by an authority in this PEM text.
+    CaText(String),
     /// Anybody. Upstream's behaviour; never the default.
     Insecure,
+}
+
+/// A client certificate and its key, PEM texts, for who does not keep them in files. The key is not
+/// shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").finish_non_exhaustive()
+    }
 }
 
 /// How to reach a Master.
@@ -37,6 +55,8 @@ pub struct Settings {
     pub master_url: String,
     /// Client certificate and key, PEM files; presented over https only.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The same as texts; files win.
+    pub identity: Option<Identity>,
     /// Whom to believe to be the Master.
     pub trust: Trust,
     /// Longest time to connect, and to wait for an answer.
@@ -49,6 +69,7 @@ impl Settings {
         Settings {
             master_url: master_url.into(),
             certificate: None,
+            identity: None,
             trust: Trust::WebRoots,
             timeout: Duration::from_secs(60),
         }
@@ -223,25 +244,44 @@ fn tls(settings: &Settings) -> Result<TlsConfig, Error> {
         Trust::WebRoots => tls = tls.root_certs(RootCerts::WebPki),
         Trust::Insecure => tls = tls.disable_verification(true),
         Trust::CaFile(path) => {
-            let roots = certificates(path)?;
+            let roots = certificates(&read(path)?, path)?;
+            tls = tls.root_certs(RootCerts::new_with_certs(&roots));
+        }
+        Trust::CaText(pem) => {
+            let roots = certificates(pem.as_bytes(), Path::new("the authority's certificate"))?;
             tls = tls.root_certs(RootCerts::new_with_certs(&roots));
         }
     }
-    if let Some((certificate, key)) = &settings.certificate {
-        let chain = certificates(certificate)?;
-        let pem = read(key)?;
-        let key = PrivateKey::from_pem(&pem).map_err(|_| Error::File {
-            path: key.clone(),
-            reason: "it holds no private key in PEM form".to_owned(),
-        })?;
+    let client = match (&settings.certificate, &settings.identity) {
+        (Some((certificate, key)), _) => {
+            let chain = certificates(&read(certificate)?, certificate)?;
+            Some((chain, private_key(&read(key)?, key)?))
+        }
+        (None, Some(identity)) => {
+            let chain = certificates(
+                identity.certificate.as_bytes(),
+                Path::new("the client certificate"),
+            )?;
+            let key = private_key(identity.key.as_bytes(), Path::new("the client key"))?;
+            Some((chain, key))
+        }
+        (None, None) => None,
+    };
+    if let Some((chain, key)) = client {
         tls = tls.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
     }
     Ok(tls.build())
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, Error> {
-    let pem = read(path)?;
-    let found: Vec<_> = ureq::tls::parse_pem(&pem)
+fn private_key(pem: &[u8], path: &Path) -> Result<PrivateKey<'static>, Error> {
+    PrivateKey::from_pem(pem).map_err(|_| Error::File {
+        path: path.to_owned(),
+        reason: "it holds no private key in PEM form".to_owned(),
+    })
+}
+
+fn certificates(pem: &[u8], path: &Path) -> Result<Vec<Certificate<'static>>, Error> {
+    let found: Vec<_> = ureq::tls::parse_pem(pem)
         .filter_map(|item| match item {
             Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(certificate),
             _ => None,

@@ -15,6 +15,7 @@ mod nodes;
 mod people;
 mod placement;
 mod records;
+mod remotes;
 mod reports;
 mod request;
 mod schema;
@@ -34,6 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use changes::Changes;
 pub use error::{OpenError, StoreError};
 pub use records::*;
+pub use remotes::{RemoteAnswer, RemoteRecord, RemoteSettings, RemoteWork};
 pub use schema::VERSION as SCHEMA_VERSION;
 pub use sql::SqlError;
 

@@ -33,7 +33,7 @@ pub(super) fn bang_up(tx: &mut Tx<'_>, found: &Found) -> Result<(), StoreError> 
 }
 
 /// Notes what was said of an instance; whether it is news. The same again writes nothing.
-fn set_status(
+pub(super) fn set_status(
     tx: &mut Tx<'_>,
     found: &Found,
     text: &str,
