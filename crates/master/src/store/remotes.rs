@@ -137,7 +137,9 @@ impl Store {
         self.write(move |tx| {
             let gate = nodes::gate(tx.sql(), caller, Action::ManageNode, node)?;
             if node.kind != NodeKind::Remote {
-                return Err(Refusal::Invalid(format!("{node} is no gate to another Master")).into());
+                return Err(
+                    Refusal::Invalid(format!("{node} is no gate to another Master")).into(),
+                );
             }
             let releases = serde_json::to_string(&settings.releases)
                 .map_err(|error| StoreError::Internal(error.to_string()))?;
@@ -212,7 +214,9 @@ impl Store {
         every: Duration,
     ) -> Result<Vec<RemoteWork>, StoreError> {
         let now = self.clock().now();
-        let before = now.0.saturating_sub(i64::try_from(every.as_micros()).unwrap_or(i64::MAX));
+        let before = now
+            .0
+            .saturating_sub(i64::try_from(every.as_micros()).unwrap_or(i64::MAX));
         self.read(move |sql| {
             let rows = sql.all(
                 select_instances!(
@@ -350,4 +354,3 @@ impl Store {
         .await
     }
 }
-
