@@ -36,6 +36,8 @@ pub enum Caller {
 pub enum Action {
     /// Administrate the Master: people, projects, everything's audit trail.
     Administrate,
+    /// Act for a person: its certificates, its tokens.
+    ActAsPerson,
     /// See a project: its nodes, products, trees of one's own.
     SeeProject,
     /// Manage a project: its members, nodes, supplies, products.
@@ -63,8 +65,9 @@ pub enum Action {
 }
 
 /// Every action, for tables.
-pub const ACTIONS: [Action; 13] = [
+pub const ACTIONS: [Action; 14] = [
     Action::Administrate,
+    Action::ActAsPerson,
     Action::SeeProject,
     Action::ManageProject,
     Action::RequestTree,
@@ -89,7 +92,7 @@ pub struct Facts {
     pub role: Option<Role>,
     /// The node it is, or is on.
     pub node: Option<NodeKey>,
-    /// The person whose tree it belongs to.
+    /// The person whose tree it belongs to, or who it is.
     pub owner: Option<PersonKey>,
     /// Its tree.
     pub tree: Option<TreeKey>,
@@ -139,6 +142,7 @@ fn person_may(person: PersonKey, action: Action, facts: &Facts) -> bool {
     let owner = facts.owner == Some(person);
     match action {
         Action::Administrate => false,
+        Action::ActAsPerson => owner,
         Action::SeeProject | Action::RequestTree | Action::SeeNode => member,
         Action::ManageProject | Action::Supply | Action::ManageNode => manager,
         // A tree is its owner's as long as the owner belongs to the project; the project's managers

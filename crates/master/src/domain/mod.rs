@@ -3,6 +3,7 @@
 pub mod access;
 pub mod allocation;
 pub mod capacity;
+pub mod identity;
 mod refusal;
 pub mod report;
 pub mod request;
@@ -14,6 +15,7 @@ pub mod waiting;
 pub mod words;
 
 pub use access::{Action, Caller, Facts};
+pub use identity::{CertificateOwner, LOGIN_MAX, Login, LoginMistake, TokenPurpose};
 pub use refusal::Refusal;
 pub use sla::{Category, Sla, SlaFault, SlaMistake};
 pub use time::{Clock, SystemClock, Timestamp};

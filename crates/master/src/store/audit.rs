@@ -1,9 +1,11 @@
 //! The audit trail: who changed what, and when. One row per change, in the change's transaction.
 
-use super::StoreError;
-use super::sql::params;
+use super::people::{PAGE_MAX, check_administrator, check_project};
+use super::sql::{Connection, Row, SqlError, params};
 use super::writer::Tx;
-use crate::domain::{Caller, ProjectKey};
+use super::{Store, StoreError};
+use crate::domain::access::Action;
+use crate::domain::{Caller, InstanceKey, NodeKey, NodeKind, ProjectKey, Timestamp};
 
 /// How a caller is written into rows: its kind, and its key where it has one.
 pub(crate) fn actor(caller: Caller) -> (&'static str, Option<i64>) {
@@ -46,4 +48,121 @@ pub(crate) fn audit(
         ],
     )?;
     Ok(())
+}
+
+/// Which notes are wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuditQuery {
+    /// Of this project only.
+    pub project: Option<ProjectKey>,
+    /// About this subject only.
+    pub subject: Option<String>,
+    /// Older than this note.
+    pub before: Option<i64>,
+    /// So many at most; [`PAGE_MAX`] at the very most.
+    pub limit: usize,
+}
+
+/// A note of the audit trail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// Its number: later notes have higher ones.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Who: a login name, the reference of a node or an instance, or `master`.
+    pub actor: String,
+    /// What was done.
+    pub action: String,
+    /// With what.
+    pub subject: String,
+    /// The project it belongs to, if any.
+    pub project: Option<ProjectKey>,
+    /// What else is worth knowing.
+    pub detail: serde_json::Value,
+}
+
+impl Store {
+    /// Notes of the audit trail, the newest first.
+    ///
+    /// # Errors
+    /// A project's notes are for its managers, all of them for administrators.
+    pub async fn audit_trail(
+        &self,
+        caller: Caller,
+        query: AuditQuery,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        self.read(move |sql| {
+            match query.project {
+                Some(project) => check_project(sql, caller, Action::ManageProject, project)?,
+                None => check_administrator(caller, "whole audit trail")?,
+            }
+            let rows = page(sql, &query)?;
+            Ok(rows.iter().map(record_of).collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}
+
+/// Notes with what is told of who wrote them.
+macro_rules! select_notes {
+    ($rest:literal) => {
+        concat!(
+            "SELECT a.id, a.at, a.actor_kind, a.actor_id, p.login, n.kind, a.action, a.subject, \
+             a.project_id, a.detail FROM audit a \
+             LEFT JOIN person p ON a.actor_kind = 'person' AND p.id = a.actor_id \
+             LEFT JOIN node n ON a.actor_kind = 'node' AND n.id = a.actor_id ",
+            $rest,
+            " ORDER BY a.id DESC LIMIT ?2"
+        )
+    };
+}
+
+/// Each kind of question has its own statement, so that each has its index.
+fn page(sql: &mut Connection, query: &AuditQuery) -> Result<Vec<Row>, SqlError> {
+    let before = query.before.unwrap_or(i64::MAX);
+    let limit = query.limit.min(PAGE_MAX) as i64;
+    match (query.project, &query.subject) {
+        (None, None) => sql.all(select_notes!("WHERE a.id < ?1"), params![before, limit]),
+        (Some(project), None) => sql.all(
+            select_notes!("WHERE a.id < ?1 AND a.project_id = ?3"),
+            params![before, limit, project.0],
+        ),
+        (None, Some(subject)) => sql.all(
+            select_notes!("WHERE a.id < ?1 AND a.subject = ?3"),
+            params![before, limit, subject],
+        ),
+        (Some(project), Some(subject)) => sql.all(
+            select_notes!("WHERE a.id < ?1 AND a.subject = ?3 AND a.project_id = ?4"),
+            params![before, limit, subject, project.0],
+        ),
+    }
+}
+
+fn record_of(row: &Row) -> Result<AuditRecord, SqlError> {
+    let key = row.maybe_int(3)?;
+    let actor = match (row.text(2)?, key) {
+        ("person", Some(key)) => match row.maybe_text(4)? {
+            Some(login) => login.to_owned(),
+            None => format!("PERSON-{key}"),
+        },
+        ("node", Some(key)) => {
+            let kind = match row.maybe_text(5)? {
+                Some(_) => row.parsed(5)?,
+                None => NodeKind::Compute,
+            };
+            NodeKey(key).reference(kind).to_string()
+        }
+        ("instance", Some(key)) => InstanceKey(key).to_string(),
+        (kind, _) => kind.to_owned(),
+    };
+    Ok(AuditRecord {
+        id: row.int(0)?,
+        at: Timestamp(row.int(1)?),
+        actor,
+        action: row.text(6)?.to_owned(),
+        subject: row.text(7)?.to_owned(),
+        project: row.maybe_int(8)?.map(ProjectKey),
+        detail: row.json(9)?,
+    })
 }

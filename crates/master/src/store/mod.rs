@@ -6,6 +6,7 @@
 //! by the rules of [`crate::domain`], before it writes.
 
 mod audit;
+mod certificates;
 mod changes;
 mod contact;
 mod error;
@@ -23,6 +24,7 @@ mod software;
 pub(crate) mod sql;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod trees;
 mod writer;
 
@@ -32,12 +34,20 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use audit::{AuditQuery, AuditRecord};
+pub use certificates::{CertificateRecord, NewCertificate};
 pub use changes::Changes;
 pub use error::{OpenError, StoreError};
+pub use people::{
+    MemberRecord, NAME_MAX, NewPerson, PAGE_MAX, PersonRecord, ProjectRecord, SignIn,
+};
 pub use records::*;
 pub use remotes::{RemoteAnswer, RemoteRecord, RemoteSettings, RemoteWork};
 pub use schema::VERSION as SCHEMA_VERSION;
 pub use sql::SqlError;
+pub use tokens::{
+    Bearer, IssuedToken, NewToken, SESSION_LIFE, TOKEN_LIFE, TOKEN_LIFE_MAX, TokenRecord,
+};
 
 use crate::domain::{Clock, SystemClock};
 use crate::events::Hub;

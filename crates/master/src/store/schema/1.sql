@@ -42,8 +42,9 @@ CREATE INDEX member_person ON member (person_id);
 CREATE TABLE certificate (
   id {KEY},
   common_name TEXT NOT NULL UNIQUE,
-  serial TEXT NOT NULL,
+  serial TEXT NOT NULL UNIQUE,
   fingerprint TEXT NOT NULL,
+  -- 'person', 'node' or 'instance', with its key.
   owner_kind TEXT NOT NULL,
   owner_id BIGINT NOT NULL,
   issued_at BIGINT NOT NULL,
@@ -63,6 +64,7 @@ CREATE TABLE token (
   expires_at BIGINT NOT NULL,
   used_at BIGINT
 );
+CREATE INDEX token_person ON token (person_id);
 
 -- Signed-in browsers, by the hash of their cookie.
 CREATE TABLE session (
@@ -71,6 +73,7 @@ CREATE TABLE session (
   created_at BIGINT NOT NULL,
   expires_at BIGINT NOT NULL
 );
+CREATE INDEX session_person ON session (person_id);
 
 CREATE TABLE network (
   id {KEY},
