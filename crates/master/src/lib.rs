@@ -11,5 +11,6 @@
 pub mod domain;
 pub mod events;
 pub mod pki;
+pub mod remote;
 pub mod server;
 pub mod store;
