@@ -177,6 +177,7 @@ mod tests {
             (None, 1_000_000, 1, false),
             (Some(i64::MIN), i64::MAX, 1, false),
             (Some(1), 0, -5, true),
+            (Some(0), 3, -5, false),
         ] {
             assert_eq!(
                 fits(units, capacity_left(capacity, used)),

@@ -209,7 +209,7 @@ pub fn due(
         if decision.state != DecisionState::Planned {
             continue;
         }
-        if proposed || best != Some(decision.to) {
+        if best != Some(decision.to) {
             steps.push(Step::Withdraw(decision.key));
             continue;
         }

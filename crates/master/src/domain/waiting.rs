@@ -229,11 +229,8 @@ impl Refusals {
             examples: Vec::new(),
         });
         group.count += 1;
-        if let Err(index) = group
-            .examples
-            .binary_search_by_key(&node, |(node, _)| *node)
-            && index < EXAMPLES
-        {
+        let known = group.examples.binary_search_by_key(&node, |known| known.0);
+        if let Err(index) = known {
             group.examples.insert(index, (node, reason));
             group.examples.truncate(EXAMPLES);
         }

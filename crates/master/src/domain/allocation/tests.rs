@@ -480,7 +480,12 @@ fn the_sentence_is_bounded_whatever_is_in_it() {
     }
     let text = place(&wish, nodes).unwrap_err().to_string();
     assert!(text.len() < 5000, "{} bytes", text.len());
-    assert!(text.ends_with("more cannot for other reasons"), "{text}");
+    // Twelve kinds of reasons, of which six are told.
+    assert!(
+        text.ends_with("; 6 more cannot for other reasons"),
+        "{text}"
+    );
+    assert_eq!(text.matches("; ").count(), 6, "{text}");
 }
 
 #[test]
