@@ -8,6 +8,12 @@ use std::collections::BTreeMap;
 /// How deep `%(name)s` may refer to values that refer again.
 const INTERPOLATION_DEPTH_MAX: usize = 10;
 
+/// How many `%(name)s` one value may need, those of the values it refers to included.
+const INTERPOLATIONS_MAX: usize = 10_000;
+
+/// How long a value may become by interpolation, in bytes. Values that refer to values multiply.
+pub const VALUE_BYTES_MAX: usize = 1 << 20;
+
 /// Why a configuration cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -96,7 +102,18 @@ impl Config {
     pub fn get(&self, section: &str, option: &str) -> Result<Option<String>, ConfigError> {
         let option = option.to_lowercase();
         match self.raw(section, &option) {
-            Some(raw) => self.interpolate(section, &option, raw, 0).map(Some),
+            Some(raw) if !raw.contains('%') => Ok(Some(raw.to_owned())),
+            Some(raw) => {
+                let mut value = Interpolated::default();
+                match self.interpolate(section, raw, 0, &mut value) {
+                    Ok(()) => Ok(Some(value.text)),
+                    Err(reason) => Err(ConfigError::Interpolation {
+                        section: section.to_owned(),
+                        option,
+                        reason,
+                    }),
+                }
+            }
             None => Ok(None),
         }
     }
@@ -150,49 +167,68 @@ impl Config {
             .or_else(|| self.defaults.get(option).map(String::as_str))
     }
 
+    /// Appends a raw value; the error says what is wrong with it.
     fn interpolate(
         &self,
         section: &str,
-        option: &str,
         raw: &str,
         depth: usize,
-    ) -> Result<String, ConfigError> {
-        let error = |reason: String| ConfigError::Interpolation {
-            section: section.to_owned(),
-            option: option.to_owned(),
-            reason,
-        };
-        if !raw.contains('%') {
-            return Ok(raw.to_owned());
-        }
+        value: &mut Interpolated,
+    ) -> Result<(), String> {
         if depth >= INTERPOLATION_DEPTH_MAX {
-            return Err(error("values refer to each other without end".to_owned()));
+            return Err("values refer to each other without end".to_owned());
         }
-        let mut out = String::with_capacity(raw.len());
         let mut rest = raw;
         while let Some(position) = rest.find('%') {
-            out.push_str(&rest[..position]);
+            value.push(&rest[..position])?;
             let after = &rest[position + 1..];
             if let Some(tail) = after.strip_prefix('%') {
-                out.push('%');
+                value.push("%")?;
                 rest = tail;
             } else if let Some(tail) = after.strip_prefix('(') {
                 let (name, tail) = tail
                     .split_once(")s")
-                    .ok_or_else(|| error("`%(` without its `)s`".to_owned()))?;
+                    .ok_or_else(|| "`%(` without its `)s`".to_owned())?;
                 let name = name.to_lowercase();
-                let value = self
+                let referred = self
                     .raw(section, &name)
-                    .ok_or_else(|| error(format!("`%({name})s` refers to no option")))?;
-                out.push_str(&self.interpolate(section, option, value, depth + 1)?);
+                    .ok_or_else(|| format!("`%({name})s` refers to no option"))?;
+                value.refer()?;
+                self.interpolate(section, referred, depth + 1, value)?;
                 rest = tail;
             } else {
                 let found: String = after.chars().take(8).collect();
-                return Err(error(format!("`%{found}` cannot be understood")));
+                return Err(format!("`%{found}` cannot be understood"));
             }
         }
-        out.push_str(rest);
-        Ok(out)
+        value.push(rest)
+    }
+}
+
+/// A value that is being put together.
+#[derive(Default)]
+struct Interpolated {
+    text: String,
+    references: usize,
+}
+
+impl Interpolated {
+    fn push(&mut self, text: &str) -> Result<(), String> {
+        if self.text.len() + text.len() > VALUE_BYTES_MAX {
+            return Err(format!("the value exceeds {VALUE_BYTES_MAX} bytes"));
+        }
+        self.text.push_str(text);
+        Ok(())
+    }
+
+    fn refer(&mut self) -> Result<(), String> {
+        self.references += 1;
+        if self.references > INTERPOLATIONS_MAX {
+            return Err(format!(
+                "the value refers to more than {INTERPOLATIONS_MAX} values"
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -401,5 +437,22 @@ signature-certificate-list =
             assert!(config.get("s", option).is_err(), "{option}");
         }
         assert_eq!(config.get_raw("s", "a"), Some("x%20y"));
+    }
+
+    #[test]
+    fn values_that_refer_to_values_do_not_multiply_without_end() {
+        // Ten to the eighth characters from three hundred.
+        let mut text = "[s]\nv0 = aaaaaaaaaa\n".to_owned();
+        for level in 1..8 {
+            let references = format!("%(v{})s", level - 1).repeat(10);
+            text.push_str(&format!("v{level} = {references}\n"));
+        }
+        let config = Config::parse(&text).unwrap();
+        assert_eq!(config.get("s", "v3").unwrap().unwrap().len(), 10_000);
+        assert!(config.get("s", "v7").is_err());
+        // Nor do values that end up empty.
+        let empty = text.replace("aaaaaaaaaa", "");
+        let config = Config::parse(&empty.replace("v7", "v7 = \nv8")).unwrap();
+        assert!(config.get("s", "v8").is_err());
     }
 }

@@ -232,20 +232,34 @@ pub fn decode(document: &[u8]) -> Result<Value, DecodeError> {
         )));
     };
     let mut decoder = Decoder {
-        identities: text.contains("reference").then(HashMap::new),
+        identities: HashMap::new(),
         nodes: 0,
     };
+    if text.contains("reference") {
+        decoder.expect_references(&root);
+    }
     decoder.read(child)
 }
 
 struct Decoder<'a> {
-    /// Finished values by their `id`, for `<reference>`; not kept where nothing refers.
-    identities: Option<HashMap<&'a str, Value>>,
-    /// Values made so far, copies made for references included: references may not multiply.
+    /// What somewhere a `<reference>` refers to, by `id`; with the value once it is complete.
+    identities: HashMap<&'a str, Option<Value>>,
+    /// Values made so far, copies included that are kept for references or made for them:
+    /// references may not multiply.
     nodes: usize,
 }
 
 impl<'a> Decoder<'a> {
+    fn expect_references(&mut self, element: &'a Element) {
+        if element.name == "reference" {
+            let id = element.attribute("id").unwrap_or_default();
+            self.identities.insert(id, None);
+        }
+        for child in &element.children {
+            self.expect_references(child);
+        }
+    }
+
     fn count(&mut self, nodes: usize) -> Result<(), DecodeError> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > LIMITS.nodes {
@@ -298,14 +312,16 @@ impl<'a> Decoder<'a> {
                 )));
             }
         };
-        if let Some(identities) = &mut self.identities
+        if !self.identities.is_empty()
             && matches!(
                 value,
                 Value::List(_) | Value::Set(_) | Value::Dict(_) | Value::Object(_)
             )
             && let Some(id) = element.attribute("id")
+            && self.identities.contains_key(id)
         {
-            identities.insert(id, value.clone());
+            self.count(nodes(&value))?;
+            self.identities.insert(id, Some(value.clone()));
         }
         Ok(value)
     }
@@ -376,8 +392,8 @@ impl<'a> Decoder<'a> {
         let id = element.attribute("id").unwrap_or_default();
         let value = self
             .identities
-            .as_ref()
-            .and_then(|identities| identities.get(id))
+            .get(id)
+            .and_then(Option::as_ref)
             .ok_or_else(|| DecodeError::Shape(format!("a reference to nothing: `{}`", clip(id))))?;
         let size = nodes(value);
         let value = value.clone();

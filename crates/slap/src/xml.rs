@@ -38,6 +38,10 @@ pub(crate) struct Limits {
     pub nodes: usize,
 }
 
+/// Most attributes of one element, namespaces included. No document has more than three, and each
+/// is compared with those before it.
+const ATTRIBUTES_MAX: usize = 20;
+
 #[derive(Debug, Default)]
 pub(crate) struct Element {
     /// Name without its namespace prefix.
@@ -58,12 +62,15 @@ impl Element {
             .map(|(_, value)| value.as_str())
     }
 
-    fn append_text(&mut self, text: &str) {
+    /// Takes text in, unless it could not be written again.
+    fn append_text(&mut self, text: &str) -> Result<(), String> {
+        sendable(text)?;
         if self.children.is_empty() {
             self.text.push_str(text);
         } else if !text.trim().is_empty() {
             self.stray_text = true;
         }
+        Ok(())
     }
 }
 
@@ -111,13 +118,15 @@ pub(crate) fn parse(document: &str, limits: Limits) -> Result<Element, XmlError>
             Event::Text(text) => {
                 let text = text.xml10_content();
                 match open.last_mut() {
-                    Some(element) => element.append_text(&text),
+                    Some(element) => element.append_text(&text).map_err(malformed)?,
                     None if text.trim_start_matches('\u{feff}').trim().is_empty() => {}
                     None => return Err(malformed("text outside the root element".to_owned())),
                 }
             }
             Event::CData(text) => match open.last_mut() {
-                Some(element) => element.append_text(&text.xml10_content()),
+                Some(element) => element
+                    .append_text(&text.xml10_content())
+                    .map_err(malformed)?,
                 None => return Err(malformed("text outside the root element".to_owned())),
             },
             Event::GeneralRef(reference) => {
@@ -129,7 +138,9 @@ pub(crate) fn parse(document: &str, limits: Limits) -> Result<Element, XmlError>
                     Ok(None) => predefined(&reference.xml10_content()).ok_or(XmlError::Entity)?,
                     Err(error) => return Err(malformed(error.to_string())),
                 };
-                element.append_text(character.encode_utf8(&mut [0; 4]));
+                element
+                    .append_text(character.encode_utf8(&mut [0; 4]))
+                    .map_err(malformed)?;
             }
             Event::DocType(_) => return Err(XmlError::Entity),
             Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
@@ -160,10 +171,16 @@ fn predefined(name: &str) -> Option<char> {
 fn element(start: &BytesStart<'_>) -> Result<Element, String> {
     let mut attributes = Vec::new();
     for attribute in start.attributes() {
+        if attributes.len() == ATTRIBUTES_MAX {
+            return Err(format!(
+                "an element with more than {ATTRIBUTES_MAX} attributes"
+            ));
+        }
         let attribute = attribute.map_err(|error| error.to_string())?;
         let value = attribute
             .normalized_value(XmlVersion::Implicit1_0)
             .map_err(|error| error.to_string())?;
+        sendable(&value)?;
         attributes.push((
             attribute.key.local_name().as_ref().to_string(),
             value.into_owned(),
@@ -193,6 +210,13 @@ pub(crate) fn escape_into(text: &str, out: &mut String) {
             '\r' => out.push_str("&#13;"),
             other => out.push(other),
         }
+    }
+}
+
+fn sendable(text: &str) -> Result<(), String> {
+    match unrepresentable(text) {
+        Some(character) => Err(format!("the control character {character:?}")),
+        None => Ok(()),
     }
 }
 

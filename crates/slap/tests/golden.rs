@@ -10,6 +10,7 @@ use slap::document::{InstallationDocument, NodeDocument, PartitionDocument, Rele
 use slap::marshal::{decode, encode};
 use slap::{
     Class, InstallationState, InstanceState, NodeId, Object, PartitionId, ReleaseUrl, Value,
+    instance_xml,
 };
 
 fn marshalled(inner: &str) -> String {
@@ -281,6 +282,31 @@ fn bombs_are_refused() {
         );
     }
     assert!(decode(marshalled(&references).as_bytes()).is_err());
+
+    // Each attribute is compared with those before it.
+    let attributes: String = (0..100).map(|n| format!(" a{n}=\"\"")).collect();
+    assert!(decode(marshalled(&format!("<list{attributes}/>")).as_bytes()).is_err());
+}
+
+#[test]
+fn what_could_not_be_sent_on_is_refused() {
+    for text in [
+        "\u{1}",
+        "&#1;",
+        "&#x1f;",
+        "\u{ffff}",
+        "&#xFFFE;",
+        "<![CDATA[\u{8}]]>",
+    ] {
+        let inner = format!("<string>{text}</string>");
+        assert!(decode(marshalled(&inner).as_bytes()).is_err(), "{inner:?}");
+        let parameter = format!("<instance><parameter id=\"a\">{text}</parameter></instance>");
+        assert!(instance_xml::decode(&parameter).is_err(), "{parameter:?}");
+    }
+    for id in ["\u{1}", "&#1;", "&#xFFFF;"] {
+        let parameter = format!("<instance><parameter id=\"{id}\">a</parameter></instance>");
+        assert!(instance_xml::decode(&parameter).is_err(), "{parameter:?}");
+    }
 }
 
 fn value() -> impl Strategy<Value = Value> {
