@@ -1,10 +1,11 @@
 # The commands of this project. Each prepares what it needs, says so, and can be run again.
 #   make demo    build, then deploy a real application through Master, Node and Client
 #   make test    format check, lints, licences, all tests
+#   make fuzz    throw mutated input at every decoder, SECONDS=10 for each
 #   make bench   side by side with the released upstream
 #   make install put `slapos` into ~/.cargo/bin
 
-.PHONY: demo test lint bench install setup setup-test
+.PHONY: demo test lint fuzz bench install setup setup-test
 
 demo: setup
 	cargo build --release -p cli
@@ -18,8 +19,13 @@ test: setup-test lint
 
 lint: setup-test
 	cargo fmt --all -- --check
+	cargo fmt --manifest-path fuzz/Cargo.toml -- --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	tools/deny
+
+SECONDS ?= 10
+fuzz: setup-fuzz
+	tools/fuzz $(SECONDS) $(TARGETS)
 
 bench: setup-test
 	cargo build --release -p cli
@@ -33,3 +39,6 @@ setup:
 
 setup-test:
 	@tools/setup test
+
+setup-fuzz:
+	@tools/setup fuzz

@@ -116,4 +116,11 @@ mod tests {
         let again = json!({"_": as_text["_"]});
         assert_eq!(wrap(&again), wrapped);
     }
+
+    #[test]
+    fn a_number_is_the_nearest_one_to_what_is_written() {
+        // As Python reads it; a neighbour would be written back as 1.1999999999999999e+221.
+        let read: serde_json::Value = serde_json::from_str("12e+220").unwrap_or_default();
+        assert_eq!(read.as_f64(), Some(1.2e221));
+    }
 }
