@@ -1,5 +1,6 @@
 //! The SlapOS Master: many users, many nodes, its own certificates, immediate allocation.
 //!
+//! - `api` is what can be called;
 //! - [`domain`] decides, without I/O;
 //! - [`store`] keeps, durably; the only place that speaks SQL;
 //! - [`events`] wakes who waits for a change;
@@ -8,6 +9,7 @@
 
 #![allow(dead_code)] // rooms are being furnished
 
+pub mod api;
 pub mod domain;
 pub mod events;
 pub mod pki;

@@ -22,6 +22,7 @@ mod request;
 mod schema;
 mod software;
 pub(crate) mod sql;
+mod system;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -45,6 +46,7 @@ pub use records::*;
 pub use remotes::{RemoteAnswer, RemoteRecord, RemoteSettings, RemoteWork};
 pub use schema::VERSION as SCHEMA_VERSION;
 pub use sql::SqlError;
+pub use system::Counts;
 pub use tokens::{
     Bearer, IssuedToken, NewToken, SESSION_LIFE, TOKEN_LIFE, TOKEN_LIFE_MAX, TokenRecord,
 };

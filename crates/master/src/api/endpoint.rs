@@ -1,0 +1,358 @@
+//! The table of everything that can be called. What is not in it does not exist: requests are
+//! dispatched by it, and the test of who may call what walks it.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::response::Response;
+use slap_server::Problem;
+
+use super::{App, Call};
+
+/// The room a call belongs to: it decides how refusals look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Api {
+    /// The legacy calls (P 1.3): answers marshalled, refusals as small pages.
+    Slap,
+    /// JSON in, JSON out (P 3).
+    JsonRpc,
+    /// Hypermedia documents (P 4).
+    Hateoas,
+    /// Pages for people.
+    Web,
+    /// Streams of events.
+    Events,
+    /// Health, metrics, what anybody may know.
+    Public,
+}
+
+impl Api {
+    /// The word for metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Api::Slap => "slap",
+            Api::JsonRpc => "json_rpc",
+            Api::Hateoas => "hateoas",
+            Api::Web => "web",
+            Api::Events => "events",
+            Api::Public => "public",
+        }
+    }
+}
+
+/// What is done with a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// Reading; `HEAD` comes with it.
+    Get,
+    /// Writing.
+    Post,
+}
+
+impl Verb {
+    /// The word for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verb::Get => "get",
+            Verb::Post => "post",
+        }
+    }
+}
+
+/// Who may call at all. What a caller may do with the subject of a call is decided by
+/// [`crate::domain::access`], in the transaction that does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Audience {
+    /// Anybody, unknown callers included.
+    Anybody,
+    /// Whoever showed a certificate, session or token that is valid.
+    Known,
+    /// Programs of this machine, and administrators.
+    Operators,
+}
+
+/// The answer of a handler, under way.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Response, Problem>> + Send>>;
+
+/// What does the work of a call.
+pub(crate) type Handler = fn(Arc<App>, Call) -> Answer;
+
+/// One thing that can be called.
+#[derive(Clone, Copy)]
+pub struct Endpoint {
+    /// Its room.
+    pub api: Api,
+    /// Its path without the slash at the beginning. A segment `{x}` stands for any one segment,
+    /// `{*x}` at the end for all that follow; handlers find them in [`Call::captures`].
+    pub name: &'static str,
+    /// What is done with it.
+    pub verb: Verb,
+    /// Who may call it.
+    pub audience: Audience,
+    /// The largest body it takes, in bytes.
+    pub(crate) body_bytes_max: usize,
+    pub(crate) handler: Handler,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {:?} /{}", self.api, self.verb, self.name)
+    }
+}
+
+/// Largest body of a known caller's call, in bytes.
+const BODY_BYTES_MAX: usize = 16 << 20;
+/// Largest body of a call that anybody may make, in bytes.
+const PUBLIC_BODY_BYTES_MAX: usize = 64 << 10;
+
+impl Endpoint {
+    /// Something known callers read.
+    pub(crate) const fn get(api: Api, name: &'static str, handler: Handler) -> Self {
+        Endpoint {
+            api,
+            name,
+            verb: Verb::Get,
+            audience: Audience::Known,
+            body_bytes_max: 0,
+            handler,
+        }
+    }
+
+    /// Something known callers do.
+    pub(crate) const fn post(api: Api, name: &'static str, handler: Handler) -> Self {
+        Endpoint {
+            verb: Verb::Post,
+            body_bytes_max: BODY_BYTES_MAX,
+            ..Endpoint::get(api, name, handler)
+        }
+    }
+
+    /// For anybody.
+    pub(crate) const fn public(self) -> Self {
+        Endpoint {
+            audience: Audience::Anybody,
+            body_bytes_max: match self.verb {
+                Verb::Get => 0,
+                Verb::Post => PUBLIC_BODY_BYTES_MAX,
+            },
+            ..self
+        }
+    }
+
+    /// For this machine's programs and administrators only.
+    pub(crate) const fn operators(self) -> Self {
+        Endpoint {
+            audience: Audience::Operators,
+            ..self
+        }
+    }
+}
+
+/// Turns an `async fn(Arc<App>, Call) -> Result<Response, Problem>` into a [`Handler`].
+macro_rules! handler {
+    ($function:path) => {
+        |app, call| Box::pin($function(app, call))
+    };
+}
+pub(crate) use handler;
+
+/// The rooms, each with its part of the table.
+const ROOMS: &[&[Endpoint]] = &[super::system::ENDPOINTS, super::slap::ENDPOINTS];
+
+/// Everything that can be called.
+pub fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
+    ROOMS.iter().flat_map(|room| room.iter())
+}
+
+/// One segment of a path in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Segment {
+    Word(&'static str),
+    Any,
+    Rest,
+}
+
+fn segments(name: &'static str) -> Vec<Segment> {
+    name.split('/')
+        .map(|segment| {
+            if segment.starts_with("{*") {
+                Segment::Rest
+            } else if segment.starts_with('{') {
+                Segment::Any
+            } else {
+                Segment::Word(segment)
+            }
+        })
+        .collect()
+}
+
+/// The endpoints of one path, by verb.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Verbs {
+    get: Option<Entry>,
+    post: Option<Entry>,
+}
+
+/// An endpoint, and its place in [`endpoints`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) index: usize,
+    pub(crate) endpoint: &'static Endpoint,
+}
+
+impl Verbs {
+    pub(crate) fn of(&self, verb: Verb) -> Option<Entry> {
+        match verb {
+            Verb::Get => self.get,
+            Verb::Post => self.post,
+        }
+    }
+
+    /// As the `Allow` header lists them.
+    pub(crate) fn allow(&self) -> &'static str {
+        match (self.get.is_some(), self.post.is_some()) {
+            (true, true) => "OPTIONS, GET, HEAD, POST",
+            (true, false) => "OPTIONS, GET, HEAD",
+            _ => "OPTIONS, POST",
+        }
+    }
+
+    fn add(&mut self, entry: Entry) {
+        match entry.endpoint.verb {
+            Verb::Get => self.get = Some(entry),
+            Verb::Post => self.post = Some(entry),
+        }
+    }
+}
+
+/// The table as requests are looked up in it.
+pub(crate) struct Table {
+    exact: HashMap<&'static str, Verbs>,
+    patterns: Vec<(Vec<Segment>, Verbs)>,
+}
+
+impl Table {
+    pub(crate) fn new() -> Self {
+        let mut table = Table {
+            exact: HashMap::new(),
+            patterns: Vec::new(),
+        };
+        for (index, endpoint) in endpoints().enumerate() {
+            let entry = Entry { index, endpoint };
+            let pattern = segments(endpoint.name);
+            if pattern
+                .iter()
+                .all(|segment| matches!(segment, Segment::Word(_)))
+            {
+                table.exact.entry(endpoint.name).or_default().add(entry);
+            } else if let Some((_, verbs)) = table
+                .patterns
+                .iter_mut()
+                .find(|(other, _)| *other == pattern)
+            {
+                verbs.add(entry);
+            } else {
+                let mut verbs = Verbs::default();
+                verbs.add(entry);
+                table.patterns.push((pattern, verbs));
+            }
+        }
+        table
+    }
+
+    /// What there is at a path (without its first slash), and what its variable segments are,
+    /// percent-decoded.
+    pub(crate) fn find(&self, path: &str) -> Option<(Verbs, Vec<String>)> {
+        if let Some(verbs) = self.exact.get(path) {
+            return Some((*verbs, Vec::new()));
+        }
+        self.patterns
+            .iter()
+            .find_map(|(pattern, verbs)| Some((*verbs, captures(pattern, path)?)))
+    }
+}
+
+fn captures(pattern: &[Segment], path: &str) -> Option<Vec<String>> {
+    let mut captures = Vec::new();
+    let mut rest = Some(path);
+    for segment in pattern {
+        let text = rest?;
+        let (head, tail) = match text.split_once('/') {
+            Some((head, tail)) => (head, Some(tail)),
+            None => (text, None),
+        };
+        match segment {
+            Segment::Word(word) if *word == head => {}
+            Segment::Word(_) => return None,
+            Segment::Any => captures.push(decoded(head)?),
+            Segment::Rest => {
+                captures.push(decoded(text)?);
+                return Some(captures);
+            }
+        }
+        rest = tail;
+    }
+    rest.is_none().then_some(captures)
+}
+
+/// A variable segment: not empty, and Unicode.
+fn decoded(segment: &str) -> Option<String> {
+    let text = percent_encoding::percent_decode_str(segment)
+        .decode_utf8()
+        .ok()?;
+    (!text.is_empty()).then(|| text.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_in_the_table_twice() {
+        let mut seen = HashSet::new();
+        for endpoint in endpoints() {
+            assert!(
+                seen.insert((segments(endpoint.name).len(), endpoint.name, endpoint.verb)),
+                "{endpoint:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_endpoint_is_found_by_its_own_path() {
+        let table = Table::new();
+        for endpoint in endpoints() {
+            let path: Vec<&str> = segments(endpoint.name)
+                .into_iter()
+                .map(|segment| match segment {
+                    Segment::Word(word) => word,
+                    Segment::Any => "x",
+                    Segment::Rest => "x/y",
+                })
+                .collect();
+            let (verbs, _) = table.find(&path.join("/")).unwrap();
+            let found = verbs.of(endpoint.verb).unwrap();
+            assert_eq!(found.endpoint.name, endpoint.name);
+            assert_eq!(
+                endpoints().nth(found.index).unwrap().name,
+                endpoint.name,
+                "counted under its own name"
+            );
+        }
+        assert!(table.find("nothing-of-the-kind").is_none());
+    }
+
+    #[test]
+    fn variable_segments_are_captured() {
+        let pattern = segments("a/{x}/b/{*rest}");
+        assert_eq!(captures(&pattern, "a/1%202/b/c/d").unwrap(), ["1 2", "c/d"]);
+        for path in ["a/1/b", "a//b/c", "a/1/c/d", "x/1/b/c", "a/%ff/b/c"] {
+            assert!(captures(&pattern, path).is_none(), "{path}");
+        }
+        assert!(captures(&segments("a/{x}"), "a/b/c").is_none());
+    }
+}

@@ -1,0 +1,268 @@
+//! The one way in: what is called, who calls, is it too much; and one line in the log for each.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use axum::response::Response;
+use axum::{Extension, Router};
+use slap_server::Problem;
+use slap_server::headers::text;
+use tokio::sync::Semaphore;
+
+use super::call::{Origin, comes_from_another_site};
+use super::endpoint::{Endpoint, Entry};
+use super::{Api, App, Audience, Call, Verb, problem, reply};
+use crate::domain::Caller;
+use crate::server::Peer;
+
+/// Bodies up to here are read without asking, in bytes.
+const SMALL_BYTES: u64 = 64 << 10;
+/// Larger bodies that are read at the same time: with the largest one allowed, this bounds memory.
+const LARGE_BODIES_MAX: usize = 16;
+/// The longest request id that is taken over from the caller.
+const ID_CHARS_MAX: usize = 64;
+
+/// The router: every path leads to the entrance.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    Router::new().fallback(enter).with_state(app)
+}
+
+/// Turns for reading large bodies, and numbers for requests.
+pub(crate) struct Large {
+    turns: Semaphore,
+    count: AtomicU64,
+}
+
+impl Default for Large {
+    fn default() -> Self {
+        Large {
+            turns: Semaphore::new(LARGE_BODIES_MAX),
+            count: AtomicU64::new(0),
+        }
+    }
+}
+
+/// What is known of a request while it is answered.
+struct Visit {
+    entry: Option<Entry>,
+    caller: Caller,
+    origin: Origin,
+    id: String,
+}
+
+async fn enter(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response {
+    let begun = Instant::now();
+    let _under_way = app.metrics.begin();
+    let (parts, body) = request.into_parts();
+    let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+    let mut visit = Visit {
+        entry: None,
+        caller: Caller::Anonymous,
+        origin: Origin::of(
+            &peer,
+            &parts.headers,
+            &app.place.trusted_proxies,
+            &app.place.public_url,
+        ),
+        id: request_id(&app, &parts.headers),
+    };
+    let answer = answer(&app, &mut visit, parts, body).await;
+    let api = visit.entry.map_or(Api::Public, |entry| entry.endpoint.api);
+    let mut response = answer.unwrap_or_else(|problem| refuse(api, &problem));
+    problem::add_headers(&mut response);
+    if let Ok(id) = HeaderValue::from_str(&visit.id) {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    let took = begun.elapsed();
+    let status = response.status();
+    app.metrics
+        .answered(visit.entry.map(|entry| entry.index), status, took);
+    note(&visit, &method, &path, &response, took);
+    response
+}
+
+/// One line for each request: quiet for what is ordinary, so that a log at the usual level tells
+/// of refusals and failures.
+fn note(
+    visit: &Visit,
+    method: &Method,
+    path: &str,
+    response: &Response,
+    took: std::time::Duration,
+) {
+    let status = response.status().as_u16();
+    let bytes = response.body().size_hint().exact().unwrap_or_default();
+    let microseconds = took.as_micros();
+    let (caller, id) = (named(visit.caller), &visit.id);
+    let from = visit
+        .origin
+        .address
+        .map_or("?".to_owned(), |address| address.to_string());
+    macro_rules! tell {
+        ($level:ident) => {
+            tracing::$level!(
+                target: "master::access",
+                %method, path, status, bytes, microseconds, caller, from, id,
+            )
+        };
+    }
+    match status {
+        500.. => tell!(warn),
+        // "Not ready" and "not found" are how clients learn of progress.
+        401 | 403 | 409 | 413 | 429 => tell!(info),
+        _ => tell!(debug),
+    }
+}
+
+/// A caller, for the log.
+fn named(caller: Caller) -> String {
+    match caller {
+        Caller::Anonymous => "anonymous".to_owned(),
+        Caller::Person { person, .. } => format!("person-{}", person.0),
+        Caller::Node(node) => format!("node-{}", node.0),
+        Caller::Instance { instance, .. } => instance.to_string(),
+        Caller::Master => "master".to_owned(),
+    }
+}
+
+/// The caller's own id for the request if it is harmless, else one of ours.
+fn request_id(app: &App, headers: &HeaderMap) -> String {
+    let harmless = |id: &&str| {
+        !id.is_empty()
+            && id.len() <= ID_CHARS_MAX
+            && id
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    match text(headers, "x-request-id").filter(harmless) {
+        Some(id) => id.to_owned(),
+        None => {
+            let number = app.large.count.fetch_add(1, Ordering::Relaxed);
+            format!("{}-{number:x}", app.run_id.get(..8).unwrap_or_default())
+        }
+    }
+}
+
+async fn answer(
+    app: &Arc<App>,
+    visit: &mut Visit,
+    parts: Parts,
+    body: Body,
+) -> Result<Response, Problem> {
+    let path = parts.uri.path();
+    let (verbs, captures) = app
+        .table
+        .find(path.strip_prefix('/').unwrap_or(path))
+        .ok_or_else(Problem::no_such_page)?;
+    let verb = match parts.method {
+        Method::GET | Method::HEAD => Some(Verb::Get),
+        Method::POST => Some(Verb::Post),
+        _ => None,
+    };
+    let Some(entry) = verb.and_then(|verb| verbs.of(verb)) else {
+        let mut response = if parts.method == Method::OPTIONS {
+            reply::text(Bytes::new())
+        } else {
+            problem::page(&Problem::method_not_allowed())
+        };
+        reply::set(&mut response, header::ALLOW, verbs.allow());
+        return Ok(response);
+    };
+    visit.entry = Some(entry);
+    let endpoint = entry.endpoint;
+    if endpoint.verb == Verb::Post
+        && comes_from_another_site(&parts.headers, &visit.origin, &app.place.public_url)
+    {
+        return Err(Problem::forbidden(
+            "This Master takes no orders from pages of other sites (see the Origin header)",
+        ));
+    }
+    visit.caller = app
+        .identify
+        .identify(&parts.headers, &visit.origin.peer)
+        .await?;
+    admit(endpoint, visit)?;
+    let body = read(app, endpoint, &parts.headers, body).await?;
+    let call = Call {
+        endpoint,
+        captures,
+        path: path.to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        headers: parts.headers,
+        body,
+        caller: visit.caller,
+        origin: visit.origin.clone(),
+        id: visit.id.clone(),
+    };
+    (endpoint.handler)(Arc::clone(app), call).await
+}
+
+/// Whether this caller may come in at all.
+fn admit(endpoint: &Endpoint, visit: &Visit) -> Result<(), Problem> {
+    match endpoint.audience {
+        Audience::Anybody => Ok(()),
+        Audience::Known if visit.caller == Caller::Anonymous => Err(problem::unauthenticated()),
+        Audience::Known => Ok(()),
+        Audience::Operators => match visit.caller {
+            _ if visit.origin.is_local() => Ok(()),
+            Caller::Master
+            | Caller::Person {
+                administrator: true,
+                ..
+            } => Ok(()),
+            Caller::Anonymous => Err(problem::unauthenticated()),
+            _ => Err(Problem::forbidden(
+                "This is for administrators, and for programs on the Master's own machine",
+            )),
+        },
+    }
+}
+
+/// The whole body, bounded.
+async fn read(
+    app: &App,
+    endpoint: &Endpoint,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Bytes, Problem> {
+    let limit = endpoint.body_bytes_max;
+    if limit == 0 {
+        return Ok(Bytes::new());
+    }
+    let too_large = || {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("The body cannot be read, or exceeds {limit} bytes"),
+        )
+    };
+    let declared = text(headers, "content-length").and_then(|text| text.parse::<u64>().ok());
+    if declared.is_some_and(|bytes| usize::try_from(bytes).map_or(true, |bytes| bytes > limit)) {
+        return Err(too_large());
+    }
+    let _turn = if declared.is_none_or(|bytes| bytes > SMALL_BYTES) {
+        // Nobody closes the semaphore.
+        app.large.turns.acquire().await.ok()
+    } else {
+        None
+    };
+    axum::body::to_bytes(body, limit)
+        .await
+        .map_err(|_| too_large())
+}
+
+/// A refusal as the room shows it.
+fn refuse(api: Api, problem: &Problem) -> Response {
+    match api {
+        Api::Slap | Api::Public | Api::Events | Api::Hateoas | Api::Web | Api::JsonRpc => {
+            problem::page(problem)
+        }
+    }
+}

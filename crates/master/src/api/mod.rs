@@ -1,0 +1,92 @@
+//! HTTP in, HTTP out: one entrance, then the rooms.
+//!
+//! [`endpoints`] lists everything that can be called; the entrance finds a request's entry in it,
+//! finds out who calls, reads the body, and hands a [`Call`] to the entry's handler. A new room is a
+//! module with a constant list of [`Endpoint`]s that `endpoint::ROOMS` names.
+
+mod cache;
+mod call;
+mod endpoint;
+mod entrance;
+mod metrics;
+mod problem;
+pub(crate) mod reply;
+mod slap;
+mod system;
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+
+use crate::domain::Caller;
+use crate::server::Peer;
+use crate::store::{Store, StoreError};
+use cache::Documents;
+pub(crate) use call::Call;
+use endpoint::Table;
+pub use endpoint::{Api, Audience, Endpoint, Verb, endpoints};
+use entrance::Large;
+pub(crate) use entrance::router;
+use metrics::Metrics;
+
+/// Finds out who sends a request.
+pub(crate) trait Identify: Send + Sync {
+    /// Who calls: by certificate, by session, by what a trusted proxy says; [`Caller::Anonymous`]
+    /// for everybody else.
+    fn identify<'a>(
+        &'a self,
+        headers: &'a HeaderMap,
+        peer: &'a Peer,
+    ) -> Pin<Box<dyn Future<Output = Result<Caller, StoreError>> + Send + 'a>>;
+}
+
+/// What the entrance needs to know of the configuration.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Place {
+    /// Where the Master says it is, without a slash at its end.
+    pub(crate) public_url: String,
+    /// Proxies whose headers about the caller are believed.
+    pub(crate) trusted_proxies: Vec<IpAddr>,
+}
+
+/// What handlers work with.
+pub(crate) struct App {
+    /// The database.
+    pub(crate) store: Arc<Store>,
+    /// Where this Master is.
+    pub(crate) place: Place,
+    identify: Box<dyn Identify>,
+    /// Differs between two starts.
+    run_id: String,
+    /// Differs between two databases, and before and after one is restored: revisions are worth
+    /// nothing beyond it.
+    epoch: String,
+    documents: Documents,
+    metrics: Metrics,
+    table: Table,
+    large: Large,
+}
+
+impl App {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        identify: Box<dyn Identify>,
+        place: Place,
+        run_id: String,
+        epoch: String,
+    ) -> Self {
+        App {
+            store,
+            place,
+            identify,
+            run_id,
+            epoch,
+            documents: Documents::default(),
+            metrics: Metrics::new(),
+            table: Table::new(),
+            large: Large::default(),
+        }
+    }
+}
