@@ -1,6 +1,7 @@
 //! The audit trail: who changed what, and when. One row per change, in the change's transaction.
 
-use super::people::{PAGE_MAX, check_administrator, check_project};
+use super::people::{PAGE_MAX, check_administrator};
+use super::projects::check_project;
 use super::sql::{Connection, Row, SqlError, params};
 use super::writer::Tx;
 use super::{Store, StoreError};
@@ -18,7 +19,7 @@ pub(crate) fn actor(caller: Caller) -> (&'static str, Option<i64>) {
     }
 }
 
-/// Notes a change: one INSERT. `action` is what was done, such as `instance.request`; `subject` the
+/// Notes a change: one INSERT. `action` is what was done, such as `request`; `subject` the
 /// reference of what it was done with; `project` whose managers may read of it, if any; `detail`
 /// what else is worth knowing, never a secret (`json!({})` for nothing).
 ///

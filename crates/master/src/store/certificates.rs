@@ -4,7 +4,8 @@
 use serde_json::json;
 
 use super::audit::audit;
-use super::people::{check_acts_for, check_administrator, person, role_of};
+use super::people::{check_acts_for, check_administrator, person};
+use super::projects::role_of;
 use super::sql::{Connection, Row, SqlError, params};
 use super::writer::Tx;
 use super::{Store, StoreError};
@@ -197,7 +198,7 @@ fn insert(
         ],
     )?;
     let detail = json!({ "serial": new.serial, "common_name": new.common_name });
-    audit(tx, caller, "certificate.issue", subject, project, detail)
+    audit(tx, caller, "issue_certificate", subject, project, detail)
 }
 
 /// Revokes all certificates of an owner, and forgets the key kept for an instance: it will be given
@@ -230,7 +231,7 @@ fn revoke_all(
     }
     if revoked > 0 {
         let detail = json!({ "certificates": revoked });
-        audit(tx, caller, "certificate.revoke", subject, project, detail)?;
+        audit(tx, caller, "revoke_certificate", subject, project, detail)?;
     }
     Ok(revoked)
 }
@@ -482,7 +483,7 @@ impl Store {
             audit(
                 tx,
                 caller,
-                "certificate.revoke",
+                "revoke_certificate",
                 &owner.reference,
                 owner.project,
                 detail,

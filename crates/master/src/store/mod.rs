@@ -15,6 +15,7 @@ mod lifecycle;
 mod nodes;
 mod people;
 mod placement;
+mod projects;
 mod records;
 mod remotes;
 mod reports;
@@ -25,6 +26,8 @@ pub(crate) mod sql;
 mod system;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_identity;
 mod tokens;
 mod trees;
 mod writer;
@@ -39,9 +42,8 @@ pub use audit::{AuditQuery, AuditRecord};
 pub use certificates::{CertificateRecord, NewCertificate};
 pub use changes::Changes;
 pub use error::{OpenError, StoreError};
-pub use people::{
-    MemberRecord, NAME_MAX, NewPerson, PAGE_MAX, PersonRecord, ProjectRecord, SignIn,
-};
+pub use people::{NAME_MAX, NewPerson, PAGE_MAX, PersonRecord, SignIn};
+pub use projects::{MemberRecord, ProjectRecord};
 pub use records::*;
 pub use remotes::{RemoteAnswer, RemoteRecord, RemoteSettings, RemoteWork};
 pub use schema::VERSION as SCHEMA_VERSION;

@@ -1,4 +1,4 @@
-//! Persons, projects, and who is what in which project.
+//! Persons.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use super::sql::{Connection, Row, SqlError, params};
 use super::writer::Tx;
 use super::{Store, StoreError};
 use crate::domain::access::{self, Action, Caller, Facts};
-use crate::domain::{Login, PersonKey, ProjectKey, Refusal, Role, Timestamp};
+use crate::domain::{Login, PersonKey, Refusal, Timestamp};
 
 /// The longest name of a person and title of a project, in characters.
 pub const NAME_MAX: usize = 200;
@@ -51,109 +51,6 @@ pub struct SignIn {
     pub person: PersonKey,
     /// The hash of its password, if it has set one and may sign in.
     pub password_hash: Option<String>,
-}
-
-/// A project.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProjectRecord {
-    /// Its key.
-    pub key: ProjectKey,
-    /// What it is called.
-    pub title: String,
-    /// What the one who asks is in it.
-    pub role: Option<Role>,
-    /// Since when it takes nothing new, if so.
-    pub closed_at: Option<Timestamp>,
-    /// Since when it is there.
-    pub created_at: Timestamp,
-}
-
-/// A person of a project.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemberRecord {
-    /// Who.
-    pub person: PersonKey,
-    /// What it signs in with.
-    pub login: Login,
-    /// What it is called.
-    pub name: String,
-    /// What it is there.
-    pub role: Role,
-}
-
-/// What a person is in a project: a fact for [`crate::domain::access`].
-pub(crate) fn role(
-    sql: &mut Connection,
-    project: ProjectKey,
-    person: PersonKey,
-) -> Result<Option<Role>, SqlError> {
-    sql.one(
-        "SELECT role FROM member WHERE project_id = ?1 AND person_id = ?2",
-        params![project.0, person.0],
-    )?
-    .map(|row| row.parsed(0))
-    .transpose()
-}
-
-/// The open projects a person belongs to, the oldest first. A request that names no project is for
-/// the single one of them (P 6.3, step 2).
-pub(crate) fn projects_of(
-    sql: &mut Connection,
-    person: PersonKey,
-) -> Result<Vec<ProjectKey>, SqlError> {
-    sql.all(
-        "SELECT project.id FROM member JOIN project ON project.id = member.project_id \
-         WHERE member.person_id = ?1 AND project.closed_at IS NULL ORDER BY project.id",
-        params![person.0],
-    )?
-    .iter()
-    .map(|row| Ok(ProjectKey(row.int(0)?)))
-    .collect()
-}
-
-/// The caller's role in a project, if it is a person.
-pub(super) fn role_of(
-    sql: &mut Connection,
-    caller: Caller,
-    project: ProjectKey,
-) -> Result<Option<Role>, SqlError> {
-    match caller {
-        Caller::Person { person, .. } => role(sql, project, person),
-        _ => Ok(None),
-    }
-}
-
-/// Whether the caller may do this with a project, which there is.
-pub(super) fn check_project(
-    sql: &mut Connection,
-    caller: Caller,
-    action: Action,
-    project: ProjectKey,
-) -> Result<(), StoreError> {
-    let facts = Facts {
-        project: Some(project),
-        role: role_of(sql, caller, project)?,
-        ..Facts::default()
-    };
-    access::check(caller, action, &facts, &format!("project {project}"))?;
-    sql.one("SELECT 1 FROM project WHERE id = ?1", params![project.0])?
-        .map(|_| ())
-        .ok_or_else(|| Refusal::unknown("project", project).into())
-}
-
-/// Refuses what a closed project does not take any more. There is such a project.
-pub(crate) fn check_open(sql: &mut Connection, project: ProjectKey) -> Result<(), StoreError> {
-    let open = sql.one(
-        "SELECT 1 FROM project WHERE id = ?1 AND closed_at IS NULL",
-        params![project.0],
-    )?;
-    match open {
-        Some(_) => Ok(()),
-        None => Err(Refusal::Conflict(format!(
-            "project {project} is closed: it takes nothing new"
-        ))
-        .into()),
-    }
 }
 
 /// Whether the caller administrates the Master; `what` is what it asks for.
@@ -286,7 +183,7 @@ pub(super) fn store_password(
     audit(
         tx,
         caller,
-        "person.password",
+        "set_password",
         person.login.as_str(),
         None,
         json!({}),
@@ -324,7 +221,7 @@ impl Store {
                 params![login.as_str(), &name, new.administrator, now.0],
             )?;
             let detail = json!({ "administrator": new.administrator });
-            audit(tx, caller, "person.create", login.as_str(), None, detail)?;
+            audit(tx, caller, "create_person", login.as_str(), None, detail)?;
             Ok(PersonKey(key))
         })
         .await
@@ -410,9 +307,9 @@ impl Store {
                 params![person.key.0],
             )?;
             let action = if disabled {
-                "person.disable"
+                "disable_person"
             } else {
-                "person.enable"
+                "enable_person"
             };
             audit(tx, caller, action, login.as_str(), None, json!({}))
         })
@@ -445,7 +342,7 @@ impl Store {
             audit(
                 tx,
                 caller,
-                "person.administrator",
+                "set_administrator",
                 login.as_str(),
                 None,
                 detail,
@@ -488,234 +385,6 @@ impl Store {
                 person: PersonKey(row.int(0)?),
                 password_hash: row.maybe_text(1)?.filter(|_| !disabled).map(str::to_owned),
             }))
-        })
-        .await
-    }
-
-    /// Makes a project. A person who makes one manages it.
-    ///
-    /// # Errors
-    /// Only administrators may.
-    pub async fn create_project(
-        &self,
-        caller: Caller,
-        title: String,
-    ) -> Result<ProjectKey, StoreError> {
-        let title = plain_line("title", &title)?;
-        self.write(move |tx| {
-            check_administrator(caller, "list of projects")?;
-            let now = tx.now();
-            let project = ProjectKey(tx.insert(
-                "INSERT INTO project (title, created_at) VALUES (?1, ?2) RETURNING id",
-                params![&title, now.0],
-            )?);
-            if let Caller::Person { person, .. } = caller {
-                tx.execute(
-                    "INSERT INTO member (project_id, person_id, role) VALUES (?1, ?2, ?3)",
-                    params![project.0, person.0, Role::Manager.as_str()],
-                )?;
-            }
-            let detail = json!({ "title": title });
-            let subject = project.to_string();
-            audit(
-                tx,
-                caller,
-                "project.create",
-                &subject,
-                Some(project),
-                detail,
-            )?;
-            Ok(project)
-        })
-        .await
-    }
-
-    /// The projects the caller belongs to, closed ones too, in the order they came; for
-    /// administrators all. Those after a key, [`PAGE_MAX`] at most.
-    ///
-    /// # Errors
-    /// [`Refusal::Unauthenticated`].
-    pub async fn projects(
-        &self,
-        caller: Caller,
-        after: Option<ProjectKey>,
-    ) -> Result<Vec<ProjectRecord>, StoreError> {
-        self.read(move |sql| {
-            if caller == Caller::Anonymous {
-                check_administrator(caller, "list of projects")?;
-            }
-            let everything = check_administrator(caller, "").is_ok();
-            let person = match caller {
-                Caller::Person { person, .. } => person.0,
-                _ => 0,
-            };
-            let rows = sql.all(
-                "SELECT project.id, title, role, closed_at, created_at FROM project \
-                 LEFT JOIN member ON project_id = project.id AND person_id = ?1 \
-                 WHERE project.id > ?2 AND (role IS NOT NULL OR CAST(?3 AS BIGINT) = 1) \
-                 ORDER BY project.id LIMIT ?4",
-                params![
-                    person,
-                    after.map_or(0, |key| key.0),
-                    everything,
-                    PAGE_MAX as i64
-                ],
-            )?;
-            let record = |row: &Row| {
-                Ok::<_, SqlError>(ProjectRecord {
-                    key: ProjectKey(row.int(0)?),
-                    title: row.text(1)?.to_owned(),
-                    role: match row.maybe_text(2)? {
-                        Some(_) => Some(row.parsed(2)?),
-                        None => None,
-                    },
-                    closed_at: row.maybe_int(3)?.map(Timestamp),
-                    created_at: Timestamp(row.int(4)?),
-                })
-            };
-            Ok(rows.iter().map(record).collect::<Result<_, _>>()?)
-        })
-        .await
-    }
-
-    /// Closes a project: it takes nothing new. It must be empty.
-    ///
-    /// # Errors
-    /// Only administrators may; [`Refusal::Conflict`] when it still has instances or nodes.
-    pub async fn close_project(
-        &self,
-        caller: Caller,
-        project: ProjectKey,
-    ) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            check_administrator(caller, &format!("project {project}"))?;
-            let row = tx
-                .one(
-                    "SELECT closed_at, \
-                     (SELECT MIN(node.id) FROM node WHERE node.project_id = project.id \
-                       AND node.removed_at IS NULL), \
-                     (SELECT MIN(instance.id) FROM tree JOIN instance ON tree_id = tree.id \
-                       WHERE tree.project_id = project.id AND instance.removed_at IS NULL) \
-                     FROM project WHERE id = ?1",
-                    params![project.0],
-                )?
-                .ok_or_else(|| Refusal::unknown("project", project))?;
-            if row.maybe_int(0)?.is_some() {
-                return Ok(());
-            }
-            let left = match (row.maybe_int(1)?, row.maybe_int(2)?) {
-                (_, Some(_)) => "instances: destroy them first",
-                (Some(_), None) => "nodes: remove them first",
-                (None, None) => "",
-            };
-            if !left.is_empty() {
-                return Err(
-                    Refusal::Conflict(format!("project {project} still has {left}")).into(),
-                );
-            }
-            let now = tx.now();
-            tx.execute(
-                "UPDATE project SET closed_at = ?2 WHERE id = ?1",
-                params![project.0, now.0],
-            )?;
-            let subject = project.to_string();
-            audit(
-                tx,
-                caller,
-                "project.close",
-                &subject,
-                Some(project),
-                json!({}),
-            )
-        })
-        .await
-    }
-
-    /// Makes a person a member or manager of a project; with no role, neither any more (its trees
-    /// stay).
-    ///
-    /// # Errors
-    /// Only the project's managers may; [`Refusal::NotFound`] for an unknown login name.
-    pub async fn set_member(
-        &self,
-        caller: Caller,
-        project: ProjectKey,
-        login: Login,
-        role: Option<Role>,
-    ) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            check_project(tx.sql(), caller, Action::ManageProject, project)?;
-            let person = person_by_login(tx.sql(), &login)?
-                .ok_or_else(|| Refusal::unknown("person", &login))?;
-            let before = self::role(tx.sql(), project, person.key)?;
-            if before == role {
-                return Ok(());
-            }
-            match role {
-                Some(role) => {
-                    check_open(tx.sql(), project)?;
-                    tx.execute(
-                        "INSERT INTO member (project_id, person_id, role) VALUES (?1, ?2, ?3) \
-                         ON CONFLICT (project_id, person_id) DO UPDATE SET role = excluded.role",
-                        params![project.0, person.key.0, role.as_str()],
-                    )?;
-                }
-                None => {
-                    tx.execute(
-                        "DELETE FROM member WHERE project_id = ?1 AND person_id = ?2",
-                        params![project.0, person.key.0],
-                    )?;
-                }
-            }
-            let detail = json!({
-                "project": project.to_string(),
-                "role": role.map(Role::as_str),
-                "before": before.map(Role::as_str),
-            });
-            audit(
-                tx,
-                caller,
-                "project.member",
-                login.as_str(),
-                Some(project),
-                detail,
-            )
-        })
-        .await
-    }
-
-    /// The persons of a project in the order of their login names, those after one, [`PAGE_MAX`]
-    /// at most.
-    ///
-    /// # Errors
-    /// Only the project's managers may.
-    pub async fn members(
-        &self,
-        caller: Caller,
-        project: ProjectKey,
-        after: Option<Login>,
-    ) -> Result<Vec<MemberRecord>, StoreError> {
-        self.read(move |sql| {
-            check_project(sql, caller, Action::ManageProject, project)?;
-            let rows = sql.all(
-                "SELECT person.id, login, name, role FROM member \
-                 JOIN person ON person.id = person_id \
-                 WHERE project_id = ?1 AND login > ?2 ORDER BY login LIMIT ?3",
-                params![
-                    project.0,
-                    after.as_ref().map_or("", Login::as_str),
-                    PAGE_MAX as i64
-                ],
-            )?;
-            let record = |row: &Row| {
-                Ok::<_, SqlError>(MemberRecord {
-                    person: PersonKey(row.int(0)?),
-                    login: row.parsed(1)?,
-                    name: row.text(2)?.to_owned(),
-                    role: row.parsed(3)?,
-                })
-            };
-            Ok(rows.iter().map(record).collect::<Result<_, _>>()?)
         })
         .await
     }

@@ -5,10 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::audit::audit;
-use super::people::{
-    check_acts_for, check_administrator, check_open, check_project, person, projects_of,
-    store_password,
-};
+use super::people::{check_acts_for, check_administrator, person, store_password};
+use super::projects::{check_open, check_project, projects_of};
 use super::sql::{Connection, Row, SqlError, params};
 use super::writer::Tx;
 use super::{Store, StoreError};
@@ -165,7 +163,7 @@ fn redeem(
     };
     let detail = json!({ "for": wanted.as_str(), "granted": refusal.is_none() });
     let subject = format!("token {}", token.id);
-    audit(tx, caller, "token.use", &subject, token.project, detail)?;
+    audit(tx, caller, "use_token", &subject, token.project, detail)?;
     Ok(match refusal {
         Some(why) => Err(Refusal::Forbidden(why)),
         None => Ok(Bearer {
@@ -305,7 +303,7 @@ impl Store {
                 "expires": expires_at.seconds(),
             });
             let subject = format!("token {id}");
-            audit(tx, caller, "token.create", &subject, project, detail)?;
+            audit(tx, caller, "create_token", &subject, project, detail)?;
             Ok(IssuedToken {
                 token: token.clone(),
                 login,
@@ -443,7 +441,7 @@ impl Store {
                 administrator: person.administrator,
             };
             let login = person.login.as_str();
-            audit(tx, caller, "person.sign-in", login, None, json!({}))?;
+            audit(tx, caller, "sign_in", login, None, json!({}))?;
             Ok(expires_at)
         })
         .await
