@@ -7,16 +7,19 @@
 //!
 //! - [`Fields`] are the fields of a form or a query string; [`forms`] are the calls made of them
 //!   (P 1.3, 1.4.1);
+//! - [`description`] is what a node tells about itself (P 6.11);
 //! - [`headers`] is what the headers of a request tell: which partition calls, under which URL;
 //! - [`parameters`] says what of a request's parameters can be kept and sent back;
 //! - [`Problem`] is what cannot be answered, as a status and a text.
 
+pub mod description;
 mod fields;
 pub mod forms;
 pub mod headers;
 pub mod parameters;
 mod problem;
 
+pub use description::NodeDescription;
 pub use fields::{FIELDS_MAX, Fields, given};
 pub use forms::RequestForm;
 pub use problem::{PAGE_TYPE, Problem, escape, reason};

@@ -25,7 +25,7 @@ impl From<Refusal> for Problem {
             Refusal::TitleTaken { .. }
             | Refusal::DestructionNotRequested { .. }
             | Refusal::HasChildren { .. } => StatusCode::CONFLICT,
-            Refusal::BadDescription { .. } | Refusal::Reference(_) => StatusCode::BAD_REQUEST,
+            Refusal::Reference(_) => StatusCode::BAD_REQUEST,
         };
         Problem::new(status, refusal.to_string())
     }

@@ -80,12 +80,6 @@ pub enum Refusal {
         /// The children's titles; they are now asked to be destroyed.
         children: Vec<String>,
     },
-    /// A node's description of itself that cannot be stored.
-    #[error("The description of the compute node cannot be used: {detail}")]
-    BadDescription {
-        /// What is wrong.
-        detail: String,
-    },
     /// A text that cannot be a reference, a title or a release.
     #[error("{0}")]
     Reference(#[from] ReferenceError),

@@ -1,7 +1,5 @@
 //! What changes the store besides requests: each function is one job, atomic in its savepoint.
 
-use std::collections::HashSet;
-
 use rusqlite::{Connection, OptionalExtension};
 use slap::document::TextDict;
 use slap::{InstallationState, InstanceState, InstanceTitle, NodeId, ReleaseUrl};
@@ -24,49 +22,29 @@ pub struct NodeDescription {
     pub partitions: Vec<(String, Vec<Address>)>,
 }
 
-/// Most partitions of one node, and most addresses of one partition.
-const PARTITIONS_MAX: usize = 10_000;
-const ADDRESSES_MAX: usize = 100;
-
-impl NodeDescription {
-    /// The same, if it can be stored and sent: each partition once, texts that XML can carry.
-    ///
-    /// # Errors
-    /// [`Refusal::BadDescription`] names what is wrong.
-    pub fn checked(self) -> Result<Self, Refusal> {
-        let bad = |detail: String| Err(Refusal::BadDescription { detail });
-        if self.partitions.len() > PARTITIONS_MAX {
-            return bad(format!("it lists more than {PARTITIONS_MAX} partitions"));
+impl From<slap_server::NodeDescription> for NodeDescription {
+    fn from(told: slap_server::NodeDescription) -> Self {
+        let partitions = told.partitions.into_iter().map(|told| {
+            let partition = told.partition.as_str();
+            let addresses = told
+                .addresses
+                .into_iter()
+                .map(|told| Address {
+                    // A partition without a tap has its addresses on an interface of its own name.
+                    interface: told.interface.unwrap_or_else(|| partition.to_owned()),
+                    address: told.address,
+                    netmask: told.netmask,
+                    route: told.route.map(|route| (route.gateway, route.network)),
+                })
+                .collect();
+            (partition.to_owned(), addresses)
+        });
+        NodeDescription {
+            node: told.node,
+            address: told.address,
+            netmask: told.netmask,
+            partitions: partitions.collect(),
         }
-        let mut seen = HashSet::new();
-        for (partition, addresses) in &self.partitions {
-            if !seen.insert(partition) {
-                return bad(format!("it lists the partition {partition} twice"));
-            }
-            if addresses.len() > ADDRESSES_MAX {
-                return bad(format!(
-                    "it lists more than {ADDRESSES_MAX} addresses of {partition}"
-                ));
-            }
-            let texts = addresses.iter().flat_map(|address| {
-                let route = address
-                    .route
-                    .iter()
-                    .flat_map(|(gateway, network)| [gateway, network]);
-                [&address.interface, &address.address, &address.netmask]
-                    .into_iter()
-                    .chain(route)
-            });
-            for text in texts {
-                if text
-                    .chars()
-                    .any(|character| character.is_control() || character >= '\u{fffe}')
-                {
-                    return bad(format!("an address of {partition} is not one: {text:?}"));
-                }
-            }
-        }
-        Ok(self)
     }
 }
 

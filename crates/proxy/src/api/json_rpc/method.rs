@@ -12,8 +12,7 @@ use super::super::request::{Placed, place};
 use super::super::{App, Call, Problem};
 use super::schema::{Input, Kind, Member, PARTITION, may, need};
 use super::{Answer, document, refusal, success, unknown_instance};
-use crate::domain::{Address, Instance, Parameters, Place, Request};
-use crate::store::NodeDescription;
+use crate::domain::{Instance, Parameters, Place, Request};
 
 macro_rules! methods {
     ($($variant:ident $name:literal [$($member:expr),*];)*) => {
@@ -320,33 +319,8 @@ async fn request(app: &Arc<App>, call: &Call, input: Input<'_>) -> Answer {
 }
 
 async fn format(app: &App, input: Input<'_>) -> Answer {
-    let mut partitions = Vec::new();
-    for partition in input.items("compute_partition_list") {
-        let id = PartitionId::new(partition.text("partition_id"))?;
-        let addresses = partition
-            .items("ip_list")
-            .map(|address| Address {
-                interface: address
-                    .optional("network-interface")
-                    .unwrap_or(id.as_str())
-                    .to_owned(),
-                address: address.text("ip-address").to_owned(),
-                netmask: address.text("netmask").to_owned(),
-                route: address
-                    .optional("gateway-ip-address")
-                    .zip(address.optional("network-address"))
-                    .map(|(gateway, network)| (gateway.to_owned(), network.to_owned())),
-            })
-            .collect();
-        partitions.push((id.as_str().to_owned(), addresses));
-    }
-    let description = NodeDescription {
-        node: NodeId::new(input.text("computer_guid"))?,
-        address: None,
-        netmask: None,
-        partitions,
-    };
-    app.store.format(description.checked()?).await?;
+    let description = slap_server::NodeDescription::from_json(input.0)?;
+    app.store.format(description.into()).await?;
     success("Formatted")
 }
 

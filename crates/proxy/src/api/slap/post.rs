@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::response::Response;
-use slap::format::NodeFormat;
 use slap::{NodeId, PartitionId, Value, marshal, python};
 use slap_server::forms::{self, PublishForm, RenameForm, SupplyForm, shared_reference};
 use slap_server::{Fields, RequestForm, headers};
@@ -14,8 +13,7 @@ use super::super::reports::Subject;
 use super::super::request::{Placed, place as place_request};
 use super::super::{App, Call, Problem, text};
 use super::{documents, get::marshalled};
-use crate::domain::{Address, Parameters, Place, Refusal, Report, Request};
-use crate::store::NodeDescription;
+use crate::domain::{Parameters, Place, Refusal, Report, Request};
 
 pub(super) async fn answer(app: &Arc<App>, name: &str, call: &Call) -> Result<Response, Problem> {
     if name == "requestComputerPartition" {
@@ -217,32 +215,13 @@ async fn rename(app: &App, form: &Fields<'_>) -> Result<Response, Problem> {
 }
 
 async fn format(app: &App, form: &Fields<'_>) -> Result<Response, Problem> {
-    form.need("xml")?;
-    let format = NodeFormat::from_value(&form.value("xml")?)
-        .map_err(|error| Problem::bad_request(format!("The field xml: {error}")))?;
-    let description = NodeDescription {
-        node: format.node,
-        address: format.address,
-        netmask: format.netmask,
-        partitions: format
-            .partitions
-            .into_iter()
-            .map(|partition| {
-                let interface = partition.interface;
-                let addresses = partition
-                    .addresses
-                    .into_iter()
-                    .map(|address| Address {
-                        interface: interface.clone(),
-                        address: address.address,
-                        netmask: address.netmask,
-                        route: None,
-                    })
-                    .collect();
-                (partition.partition.as_str().to_owned(), addresses)
-            })
-            .collect(),
-    };
-    app.store.format(description.checked()?).await?;
+    let mut description = slap_server::NodeDescription::read(form)?;
+    for partition in &mut description.partitions {
+        // Upstream's proxy does not know of the tap's own address.
+        partition
+            .addresses
+            .retain(|address| address.route.is_none());
+    }
+    app.store.format(description.into()).await?;
     Ok(text("done"))
 }
