@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use slap::document::TextDict;
 use slap::{NodeId, PartitionId, Value, python};
 
+use crate::json_rpc::Input;
 use crate::{Fields, Problem};
 
 /// Most partitions of one node.
@@ -122,11 +123,15 @@ impl NodeDescription {
         .checked()
     }
 
-    /// Reads the input of `slapos.put.v0.compute_node_format`, which was checked against its schema.
+    /// Reads the input of the JSON call that describes ([`crate::json_rpc::Method::Format`]).
     ///
     /// # Errors
     /// 400 when it cannot be kept.
-    pub fn from_json(input: &Json) -> Result<Self, Problem> {
+    pub fn from_json(input: &Input) -> Result<Self, Problem> {
+        Self::from_value(input.as_json())
+    }
+
+    fn from_value(input: &Json) -> Result<Self, Problem> {
         let text = |object: &Json, name: &str| object.get(name)?.as_str().map(str::to_owned);
         let items = |object: &Json, name: &str| {
             object
@@ -391,7 +396,7 @@ mod tests {
 
     #[test]
     fn the_json_form() {
-        let read = NodeDescription::from_json(&json!({
+        let read = NodeDescription::from_value(&json!({
             "computer_guid": "COMP-1",
             "compute_partition_list": [
                 {"partition_id": "p0", "ip_list": [
@@ -495,7 +500,7 @@ mod tests {
         #[test]
         fn anything_is_read_or_refused(json in any_json()) {
             let _ = read(&description(&json));
-            let _ = NodeDescription::from_json(&json);
+            let _ = NodeDescription::from_value(&json);
         }
     }
 }

@@ -11,6 +11,7 @@ use slap::{
     ReleaseUrl, SoftwareType, Value, instance_xml, python,
 };
 
+use crate::json_rpc::Input;
 use crate::{Fields, Problem, parameters};
 
 /// A request, from `requestComputerPartition` or the JSON call of the same meaning.
@@ -65,6 +66,33 @@ impl RequestForm {
             parameters: form.dictionary("partition_parameter_xml")?,
             sla: form.dictionary("filter_xml")?.map(parameters::flattened),
             project: form.given("project_reference").map(str::to_owned),
+        })
+    }
+}
+
+impl RequestForm {
+    /// Reads the input of the JSON call that requests ([`crate::json_rpc::Method::Request`]). Absent
+    /// parameters and SLA stay `None`, an absent state is what the description says: started.
+    ///
+    /// # Errors
+    /// 400 when a reference cannot be one.
+    pub fn from_json(
+        input: &Input,
+        requester: Option<(NodeId, PartitionId)>,
+    ) -> Result<Self, Problem> {
+        Ok(RequestForm {
+            requester,
+            release: ReleaseUrl::new(input.text("software_release_uri"))?,
+            software_type: Some(SoftwareType::new(input.text("software_type"))?),
+            title: InstanceTitle::new(input.text("title"))?,
+            parameters: input.entries("parameters"),
+            sla: input.entries("sla_parameters").map(parameters::flattened),
+            state: Some(match input.optional("state") {
+                Some(word) => word.parse().map_err(Problem::bad_request)?,
+                None => InstanceState::Started,
+            }),
+            shared: Some(input.truth("shared").unwrap_or_default()),
+            project: None,
         })
     }
 }
@@ -149,6 +177,21 @@ pub struct SupplyForm {
 }
 
 impl SupplyForm {
+    /// Reads the input of the JSON call that supplies ([`crate::json_rpc::Method::Supply`]).
+    ///
+    /// # Errors
+    /// 400 when a reference cannot be one.
+    pub fn from_json(input: &Input) -> Result<Self, Problem> {
+        Ok(SupplyForm {
+            node: Some(NodeId::new(input.text("computer_guid"))?),
+            release: ReleaseUrl::new(input.text("software_release_uri"))?,
+            state: match input.optional("state") {
+                Some(word) => word.parse().map_err(Problem::bad_request)?,
+                None => InstallationState::Available,
+            },
+        })
+    }
+
     /// Reads the form.
     ///
     /// # Errors
@@ -222,6 +265,7 @@ impl ProductForm {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::json_rpc::Method;
     use http::StatusCode;
     use proptest::prelude::*;
     use slap::marshal;
@@ -338,6 +382,31 @@ mod tests {
         assert_eq!(
             read(&fields).unwrap_err(),
             Problem::not_found("Unknown partition 'a/b' on 'C'")
+        );
+    }
+
+    #[test]
+    fn the_json_forms() {
+        let read = |method: Method, body: &str| method.read(body.as_bytes()).unwrap();
+        let input = read(
+            Method::Request,
+            r#"{"title": "t", "software_release_uri": "r", "software_type": "",
+                "parameters": {"n": 1}, "sla_parameters": {"retention_delay": 1.5}}"#,
+        );
+        let form = RequestForm::from_json(&input, None).unwrap();
+        assert_eq!(form.software_type, Some(SoftwareType::default()));
+        assert_eq!(form.parameters.unwrap()["n"], Value::Int(1));
+        assert_eq!(form.sla.unwrap()["retention_delay"], "1.5");
+        assert_eq!(form.state, Some(InstanceState::Started));
+        assert_eq!(form.shared, Some(false));
+
+        let input = read(
+            Method::Supply,
+            r#"{"computer_guid": "C", "software_release_uri": "u"}"#,
+        );
+        assert_eq!(
+            SupplyForm::from_json(&input).unwrap().state,
+            InstallationState::Available
         );
     }
 

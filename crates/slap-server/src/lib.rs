@@ -9,6 +9,8 @@
 //!   (P 1.3, 1.4.1);
 //! - [`description`] is what a node tells about itself (P 6.11);
 //! - [`headers`] is what the headers of a request tell: which partition calls, under which URL;
+//! - [`json_rpc`] are the JSON calls, as data: names, schemas, answers, errors (P 3); [`json`]
+//!   writes JSON as Python does;
 //! - [`parameters`] says what of a request's parameters can be kept and sent back;
 //! - [`Problem`] is what cannot be answered, as a status and a text.
 
@@ -16,6 +18,8 @@ pub mod description;
 mod fields;
 pub mod forms;
 pub mod headers;
+pub mod json;
+pub mod json_rpc;
 pub mod parameters;
 mod problem;
 

@@ -5,8 +5,8 @@ use axum::response::Response;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 use slap::instance_xml;
+use slap_server::json::{self, Spacing};
 
-use super::json::Spacing;
 use super::reports::Subject;
 use super::{Allow, App, Call, Problem};
 use crate::domain::{Instance, Node, Record, TreeGuid};
@@ -41,7 +41,7 @@ pub(super) fn get(app: &App, name: &str, call: &Call) -> Result<Response, Proble
 }
 
 fn answer(value: &Value) -> Response {
-    let mut body = super::json::write(value, Spacing::Tight);
+    let mut body = json::write(value, Spacing::Tight);
     body.push(b'\n');
     super::reply(StatusCode::OK, "application/json", body)
 }

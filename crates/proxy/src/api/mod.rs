@@ -3,7 +3,6 @@
 mod cache;
 mod hateoas;
 mod home;
-mod json;
 mod json_rpc;
 mod problem;
 mod reports;

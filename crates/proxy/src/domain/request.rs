@@ -1,6 +1,7 @@
 //! What a request does to what is known (P 6.3, 6.4, the proxy's special case).
 
 use slap::{InstanceState, InstanceTitle, ReleaseUrl, SoftwareType};
+use slap_server::RequestForm;
 
 use super::{Instance, Parameters, Place, Refusal};
 
@@ -26,6 +27,24 @@ pub struct Request {
 }
 
 impl Request {
+    /// Understands a request as the wire had it.
+    ///
+    /// # Errors
+    /// A text that says which parameter could not be sent to a partition later.
+    pub fn from_form(form: RequestForm) -> Result<Self, String> {
+        let shared = form.shared.unwrap_or_default();
+        Ok(Request {
+            requester: form.requester.map(Place::from),
+            release: form.release,
+            software_type: form.software_type.unwrap_or_default(),
+            title: form.title,
+            parameters: Parameters::new(form.parameters.unwrap_or_default(), shared)?,
+            sla: Parameters::from_texts(form.sla.unwrap_or_default())?,
+            state: form.state,
+            shared,
+        })
+    }
+
     /// One of the SLA's entries, if it is text and not empty.
     pub fn sla_text(&self, key: &str) -> Option<&str> {
         self.sla

@@ -129,12 +129,18 @@ impl Rig {
     }
 
     pub fn rpc(&self, method: &str, input: serde_json::Value) -> Reply {
-        self.send(
+        let reply = self.send(
             "POST",
             &format!("/{method}"),
             &[("Content-Type", "application/json")],
             &input.to_string(),
-        )
+        );
+        if let Some(method) = slap_server::json_rpc::Method::named(method)
+            && reply.status == 200
+        {
+            assert_eq!(method.check_answer(&reply.json()), Ok(()), "{reply:?}");
+        }
+        reply
     }
 
     /// Describes a node with this many partitions, as `node format` does.

@@ -1,8 +1,10 @@
 //! The documents the JSON calls answer.
 
-use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
+use serde_json::{Map, Value, json};
 use slap::document::InstanceDocument;
+use slap_server::json_rpc::answer::InstanceAnswer;
 
 use super::super::request::Frontend;
 use crate::domain::{Address, Instance, Request, TreeGuid};
@@ -19,15 +21,22 @@ pub(super) fn guid(instance: &Instance) -> String {
 
 /// Parameters: those of ordinary instances as they come out of the instance XML, those of shared
 /// ones with their types.
-pub(super) fn parameters(instance: &Instance) -> Value {
+pub(super) fn parameters(instance: &Instance) -> Map<String, Value> {
     if instance.shared {
-        slap::Value::Dict(instance.parameters.0.clone()).to_json()
+        object(&instance.parameters.0)
     } else {
-        slap::Value::Dict(instance.parameters.as_shown()).to_json()
+        object(&instance.parameters.as_shown())
     }
 }
 
-fn connection(instance: &Instance) -> Value {
+fn object(entries: &BTreeMap<String, slap::Value>) -> Map<String, Value> {
+    entries
+        .iter()
+        .map(|(key, value)| (key.clone(), value.to_json()))
+        .collect()
+}
+
+fn connection(instance: &Instance) -> Map<String, Value> {
     instance
         .connection
         .iter()
@@ -40,26 +49,25 @@ fn connection(instance: &Instance) -> Value {
             };
             (key.clone(), value)
         })
-        .collect::<Map<_, _>>()
-        .into()
+        .collect()
 }
 
-fn plain(address: &Address) -> Option<Value> {
+fn plain(address: &Address) -> Option<[String; 2]> {
     address
         .route
         .is_none()
-        .then(|| json!([address.interface, address.address]))
+        .then(|| [address.interface.clone(), address.address.clone()])
 }
 
-fn routed(address: &Address) -> Option<Value> {
-    let (gateway, network) = address.route.as_ref()?;
-    Some(json!([
-        address.interface,
-        address.address,
+fn routed(address: &Address) -> Option<[String; 5]> {
+    let (gateway, network) = address.route.clone()?;
+    Some([
+        address.interface.clone(),
+        address.address.clone(),
         gateway,
-        address.netmask,
-        network
-    ]))
+        address.netmask.clone(),
+        network,
+    ])
 }
 
 /// The instance document: all its members, always (P 3.1).
@@ -71,78 +79,72 @@ pub(super) fn instance(instance: &Instance) -> Value {
         &instance.addresses
     };
     let place = instance.place.as_ref();
-    json!({
-        "title": instance.title,
-        "instance_guid": guid(instance),
-        "software_release_uri": instance.release,
-        "software_type": instance.software_type,
-        "state": instance.state.as_str(),
-        "connection_parameters": connection(instance),
-        "parameters": parameters(instance),
-        "shared": instance.shared,
-        "root_instance_title": instance.root_title,
-        "ip_list": addresses.iter().filter_map(plain).collect::<Vec<_>>(),
-        "full_ip_list": addresses.iter().filter_map(routed).collect::<Vec<_>>(),
-        "sla_parameters": slap::Value::Dict(instance.sla.0.clone()).to_json(),
-        "computer_guid": place.map_or("", |place| place.node.as_str()),
-        "compute_partition_id": place.map_or("", |place| place.partition.as_str()),
-        "processing_timestamp": instance.timestamp.seconds(),
-        "access_status_message": "",
-    })
+    InstanceAnswer {
+        title: instance.title.clone(),
+        guid: guid(instance),
+        release: instance.release.clone(),
+        software_type: instance.software_type.clone(),
+        state: instance.state.as_str().to_owned(),
+        connection: connection(instance),
+        parameters: parameters(instance),
+        shared: instance.shared,
+        root_title: instance.root_title.clone(),
+        addresses: addresses.iter().filter_map(plain).collect(),
+        routed_addresses: addresses.iter().filter_map(routed).collect(),
+        sla: object(&instance.sla.0),
+        node: place.map_or_else(String::new, |place| place.node.to_string()),
+        partition: place.map_or_else(String::new, |place| place.partition.to_string()),
+        timestamp: instance.timestamp.seconds(),
+        status: String::new(),
+    }
+    .into()
 }
 
 /// The document of what was asked for elsewhere: what is not known of it is empty.
-fn elsewhere(request: &Request) -> Map<String, Value> {
-    let title = request.title.as_str();
+fn elsewhere(request: &Request) -> InstanceAnswer {
+    let title = request.title.as_str().to_owned();
     let guid = TreeGuid {
-        title: title.to_owned(),
+        title: title.clone(),
         root: None,
         shared: request.shared,
     };
     let state = request.state.map_or("started", slap::InstanceState::as_str);
-    let document = json!({
-        "title": title,
-        "instance_guid": guid.to_string(),
-        "software_release_uri": request.release.as_str(),
-        "software_type": request.software_type.as_str(),
-        "state": state,
-        "connection_parameters": {},
-        "parameters": slap::Value::Dict(request.parameters.0.clone()).to_json(),
-        "shared": request.shared,
-        "root_instance_title": title,
-        "ip_list": [],
-        "full_ip_list": [],
-        "sla_parameters": {},
-        "computer_guid": "",
-        "compute_partition_id": "",
-        "processing_timestamp": 0,
-        "access_status_message": "",
-    });
-    match document {
-        Value::Object(entries) => entries,
-        _ => Map::new(),
+    InstanceAnswer {
+        guid: guid.to_string(),
+        release: request.release.as_str().to_owned(),
+        software_type: request.software_type.as_str().to_owned(),
+        state: state.to_owned(),
+        parameters: object(&request.parameters.0),
+        shared: request.shared,
+        root_title: title.clone(),
+        title,
+        ..InstanceAnswer::default()
     }
 }
 
 /// The document of an instance at another Master.
 pub(super) fn relayed(request: &Request, remote: &InstanceDocument) -> Value {
-    let mut document = elsewhere(request);
-    if let Some(state) = &remote.state {
-        document.insert("state".to_owned(), json!(state));
+    let asked = elsewhere(request);
+    InstanceAnswer {
+        state: remote.state.clone().unwrap_or_else(|| asked.state.clone()),
+        connection: remote
+            .connection
+            .iter()
+            .map(|(key, text)| (key.clone(), json!(text)))
+            .collect(),
+        node: remote.node.clone(),
+        partition: remote.partition.clone(),
+        ..asked
     }
-    document.insert("connection_parameters".to_owned(), json!(remote.connection));
-    document.insert("computer_guid".to_owned(), json!(remote.node));
-    document.insert("compute_partition_id".to_owned(), json!(remote.partition));
-    document.into()
+    .into()
 }
 
 /// The document of a short-cut's answer.
 pub(super) fn frontend(request: &Request, frontend: Frontend) -> Value {
-    let mut document = elsewhere(request);
-    document.insert(
-        "connection_parameters".to_owned(),
-        slap::Value::Dict(frontend.connection).to_json(),
-    );
-    document.insert("compute_partition_id".to_owned(), json!(frontend.name));
-    document.into()
+    InstanceAnswer {
+        connection: object(&frontend.connection),
+        partition: frontend.name,
+        ..elsewhere(request)
+    }
+    .into()
 }

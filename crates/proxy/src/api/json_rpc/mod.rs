@@ -1,20 +1,19 @@
 //! The JSON calls `slapos.<verb>.v0.<subject>` with the proxy's specifics (P 3).
 
+mod calls;
 mod document;
-mod method;
-mod schema;
 
 use std::sync::Arc;
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Value, json};
-use slap_server::{headers, reason};
+use serde_json::Value;
+use slap_server::headers;
+use slap_server::json::{self, Spacing};
+use slap_server::json_rpc::{JsonError, Method, answer};
 
-use super::json::Spacing;
 use super::{Allow, App, Call, Problem};
 use crate::domain::Refusal;
-use method::Method;
 
 /// What a handler answers: a document, or a problem that becomes an error document.
 type Answer = Result<Value, Problem>;
@@ -25,28 +24,22 @@ pub(super) fn allowed(name: &str) -> Option<Allow> {
 }
 
 pub(super) async fn post(app: &Arc<App>, name: &str, call: &Call) -> Response {
-    match answer(app, name, call).await {
-        Ok(document) => super::json::reply(StatusCode::OK, &document, Spacing::Wide),
-        Err(problem) => super::json::reply(
-            problem.status,
-            &json!({
-                "status": problem.status.as_u16(),
-                "type": reason(problem.status),
-                "title": problem.text,
-            }),
-            Spacing::Wide,
-        ),
-    }
+    let (status, document) = match answer(app, name, call).await {
+        Ok(document) => (StatusCode::OK, document),
+        Err(problem) => (problem.status, JsonError::from(problem).to_json()),
+    };
+    super::reply(
+        status,
+        "application/json",
+        json::write(&document, Spacing::Wide),
+    )
 }
 
 async fn answer(app: &Arc<App>, name: &str, call: &Call) -> Answer {
     let method = Method::named(name).ok_or_else(Problem::no_such_page)?;
     headers::need_json(&call.headers)?;
-    let input: Value = serde_json::from_slice(&call.body)
-        .map_err(|error| Problem::bad_request(format!("The body is not JSON: {error}")))?;
-    schema::check(&input, method.input())?;
-    let input = schema::Input(&input);
-    match method.run(app, call, input).await {
+    let input = method.read(&call.body)?;
+    match calls::run(method, app, call, &input).await {
         // Here an unknown name is something the caller may not handle (P 3.2).
         Err(problem) if problem.status == StatusCode::NOT_FOUND => Err(Problem {
             status: StatusCode::FORBIDDEN,
@@ -56,22 +49,13 @@ async fn answer(app: &Arc<App>, name: &str, call: &Call) -> Answer {
             status: StatusCode::FORBIDDEN,
             ..problem
         }),
-        Err(problem) if problem.status == StatusCode::REQUEST_TIMEOUT => Ok(not_ready()),
+        Err(problem) if problem.status == StatusCode::REQUEST_TIMEOUT => Ok(answer::not_ready()),
         other => other,
     }
 }
 
-/// What a request answers that has nothing to show yet; its status is 200 nevertheless (P 3.1).
-fn not_ready() -> Value {
-    json!({
-        "message": "Software Instance Not Ready",
-        "status": 102,
-        "name": "SoftwareInstanceNotReady",
-    })
-}
-
 fn success(title: impl Into<String>) -> Answer {
-    Ok(json!({"type": "success", "title": title.into()}))
+    Ok(answer::success(title))
 }
 
 /// Names of instances nobody knows.

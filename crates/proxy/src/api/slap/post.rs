@@ -13,7 +13,7 @@ use super::super::reports::Subject;
 use super::super::request::{Placed, place as place_request};
 use super::super::{App, Call, Problem, text};
 use super::{documents, get::marshalled};
-use crate::domain::{Parameters, Place, Refusal, Report, Request};
+use crate::domain::{Place, Refusal, Report, Request};
 
 pub(super) async fn answer(app: &Arc<App>, name: &str, call: &Call) -> Result<Response, Problem> {
     if name == "requestComputerPartition" {
@@ -141,18 +141,7 @@ async fn request(app: &Arc<App>, call: &Call) -> Result<Response, Problem> {
 
 fn read_request(app: &App, call: &Call) -> Result<Request, Problem> {
     let form = RequestForm::read(&call.form(), call.caller(app)?)?;
-    let shared = form.shared.unwrap_or_default();
-    Ok(Request {
-        requester: form.requester.map(Place::from),
-        release: form.release,
-        software_type: form.software_type.unwrap_or_default(),
-        title: form.title,
-        parameters: Parameters::new(form.parameters.unwrap_or_default(), shared)
-            .map_err(Problem::bad_request)?,
-        sla: Parameters::from_texts(form.sla.unwrap_or_default()).map_err(Problem::bad_request)?,
-        state: form.state,
-        shared,
-    })
+    Request::from_form(form).map_err(Problem::bad_request)
 }
 
 async fn publish(app: &App, form: &Fields<'_>) -> Result<Response, Problem> {

@@ -2,14 +2,12 @@
 
 use std::io;
 
-use axum::http::StatusCode;
-use axum::response::Response;
 use serde_json::Value;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 /// The spacings Python's servers use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Spacing {
+pub enum Spacing {
     /// `{"a":1,"b":2}`
     Tight,
     /// `{"a": 1, "b": 2}`
@@ -65,7 +63,7 @@ impl Formatter for Ascii {
 }
 
 /// Writes a value.
-pub(crate) fn write(value: &Value, spacing: Spacing) -> Vec<u8> {
+pub fn write(value: &Value, spacing: Spacing) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
     let mut serializer = Serializer::with_formatter(&mut out, Ascii(spacing));
     // Writing a JSON value to memory has no way to fail.
@@ -73,11 +71,6 @@ pub(crate) fn write(value: &Value, spacing: Spacing) -> Vec<u8> {
         tracing::error!("a JSON reply could not be written: {error}");
     }
     out
-}
-
-/// A JSON reply.
-pub(crate) fn reply(status: StatusCode, value: &Value, spacing: Spacing) -> Response {
-    super::reply(status, "application/json", write(value, spacing))
 }
 
 #[cfg(test)]
