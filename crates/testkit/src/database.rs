@@ -38,7 +38,7 @@ impl TestDatabase {
     }
 }
 
-/// Makes of an asynchronous test one for each kind of database:
+/// Makes of a test one for each kind of database:
 ///
 /// ```ignore
 /// testkit::for_each_database! {
@@ -47,10 +47,7 @@ impl TestDatabase {
 /// ```
 #[macro_export]
 macro_rules! for_each_database {
-    ($(
-        $(#[$meta:meta])*
-        async fn $name:ident($database:ident: $kind:ty) $body:block
-    )*) => {$(
+    ($($(#[$meta:meta])* async fn $name:ident($database:ident: $kind:ty) $body:block)*) => {$(
         mod $name {
             use super::*;
 
@@ -66,6 +63,26 @@ macro_rules! for_each_database {
             async fn postgres() {
                 if let Some(database) = $crate::TestDatabase::postgres() {
                     body(database).await;
+                }
+            }
+        }
+    )*};
+    ($($(#[$meta:meta])* fn $name:ident($database:ident: $kind:ty) $body:block)*) => {$(
+        mod $name {
+            use super::*;
+
+            $(#[$meta])*
+            fn body($database: $kind) $body
+
+            #[test]
+            fn sqlite() {
+                body($crate::TestDatabase::sqlite());
+            }
+
+            #[test]
+            fn postgres() {
+                if let Some(database) = $crate::TestDatabase::postgres() {
+                    body(database);
                 }
             }
         }

@@ -8,6 +8,8 @@
 mod audit;
 mod certificates;
 mod changes;
+#[cfg(test)]
+mod conformance;
 mod contact;
 mod error;
 mod instances;
@@ -16,6 +18,7 @@ mod nodes;
 mod people;
 mod placement;
 mod projects;
+mod readers;
 mod records;
 mod remotes;
 mod reports;
@@ -32,11 +35,11 @@ mod tokens;
 mod trees;
 mod writer;
 
+use std::fmt;
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 pub use audit::{AuditQuery, AuditRecord};
 pub use certificates::{CertificateRecord, NewCertificate};
@@ -57,14 +60,17 @@ use crate::domain::{Clock, SystemClock};
 use crate::events::Hub;
 use contact::Contacts;
 use lifecycle::touch_host;
-use sql::{Connection, Sqlite};
+use readers::Readers;
+use sql::{Connection, Listener, Postgres, Server, ServerAddress, Sqlite};
 use writer::{Duties, Tx, Writer};
 
-/// Connections for reading. Reads take microseconds: a few serve many.
-const READERS: usize = 4;
+/// Connections for reading a file. Reads take microseconds: a few serve many.
+const FILE_READERS: usize = 4;
+/// Connections for reading from a server: most of the time is spent on the way.
+const SERVER_READERS: usize = 8;
 
-/// Where a Master keeps everything.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where a Master keeps everything. It prints without the password.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Database {
     /// A file, which one Master has open.
     Sqlite(PathBuf),
@@ -92,8 +98,28 @@ impl Database {
     }
 }
 
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Database::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Database::Postgres(url) => match ServerAddress::parse(url) {
+                Ok(address) => address.fmt(f),
+                Err(_) => f.write_str("postgres://…"),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// The database of a Master.
 pub struct Store {
+    /// Told to stop before the writer, on closing, says the last word.
+    _listener: Option<Listener>,
     /// Closed before the writer's connection, which as the last one leaves a single file behind.
     readers: Readers,
     writer: Writer,
@@ -102,15 +128,6 @@ pub struct Store {
     contacts: Contacts,
     /// Held as long as the store is open: one process at a time has a file.
     _lock: Option<File>,
-}
-
-/// Connections that read.
-enum Readers {
-    /// Local and fast: used in place.
-    InPlace {
-        connections: Vec<Mutex<Connection>>,
-        next: AtomicUsize,
-    },
 }
 
 impl Store {
@@ -133,9 +150,7 @@ impl Store {
     ) -> Result<Self, OpenError> {
         match database {
             Database::Sqlite(path) => Self::open_file(path, hub, clock),
-            Database::Postgres(_) => Err(OpenError::Address(
-                "this build does not speak to PostgreSQL".to_owned(),
-            )),
+            Database::Postgres(url) => off_the_runtime(|| Self::open_server(url, hub, clock)),
         }
     }
 
@@ -151,31 +166,62 @@ impl Store {
         };
         let lock = lock(path)?;
         create_private(path).map_err(io)?;
-        let mut connection = Connection::Sqlite(Sqlite::writer(path).map_err(failed)?);
+        let mut connection = Connection::from(Sqlite::writer(path).map_err(failed)?);
         prepare(&mut connection, &shown)?;
         make_private(path).map_err(io)?;
-        let connections = (0..READERS)
-            .map(|_| Sqlite::reader(path).map(|reader| Mutex::new(Connection::Sqlite(reader))))
+        let connections = (0..FILE_READERS)
+            .map(|_| Sqlite::reader(path).map(Connection::from))
             .collect::<Result<_, _>>()
             .map_err(failed)?;
         let file = path.to_owned();
         let writer = start_writer(
             connection,
-            Box::new(move || Sqlite::writer(&file).map(Connection::Sqlite)),
+            Box::new(move || Sqlite::writer(&file).map(Connection::from)),
             &hub,
             &clock,
         )
         .map_err(io)?;
         Ok(Store {
-            readers: Readers::InPlace {
-                connections,
-                next: AtomicUsize::new(0),
-            },
+            _listener: None,
+            readers: Readers::in_place(connections),
             writer,
             hub,
             clock,
             contacts: Contacts::default(),
             _lock: Some(lock),
+        })
+    }
+
+    fn open_server(url: &str, hub: Arc<Hub>, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let address = ServerAddress::parse(url).map_err(OpenError::Address)?;
+        let shown = address.to_string();
+        let failed = |source| OpenError::Database {
+            database: shown.clone(),
+            source,
+        };
+        let server = Arc::new(Server::new(address).map_err(failed)?);
+        let mut connection = Connection::from(Postgres::new(Arc::clone(&server)));
+        prepare(&mut connection, &shown)?;
+        let told = Arc::clone(&hub);
+        let listener = Listener::start(Arc::clone(&server), move |notice| {
+            told.publish(&Changes::from_notice(notice));
+        })
+        .map_err(failed)?;
+        let connect = {
+            let server = Arc::clone(&server);
+            move || Ok(Connection::from(Postgres::new(Arc::clone(&server))))
+        };
+        let readers = Readers::pool(SERVER_READERS, connect.clone());
+        let writer = start_writer(connection, Box::new(connect), &hub, &clock)
+            .map_err(|error| failed(SqlError::Other(format!("cannot start a thread: {error}"))))?;
+        Ok(Store {
+            _listener: Some(listener),
+            readers,
+            writer,
+            hub,
+            clock,
+            contacts: Contacts::default(),
+            _lock: None,
         })
     }
 
@@ -195,23 +241,7 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        match &self.readers {
-            Readers::InPlace { connections, next } => {
-                let start = next.fetch_add(1, Ordering::Relaxed);
-                let nth = |offset: usize| connections.get((start + offset) % connections.len());
-                let free = (0..connections.len())
-                    .filter_map(nth)
-                    .find_map(|reader| reader.try_lock().ok());
-                let mut connection = match free {
-                    Some(connection) => connection,
-                    None => nth(0)
-                        .ok_or(StoreError::Closed)?
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner),
-                };
-                read_on(&mut connection, work)
-            }
-        }
+        self.readers.read(work).await
     }
 
     /// Changes the database: returns once that is durable. The job decides before it writes, and may
@@ -225,15 +255,15 @@ impl Store {
     }
 }
 
-fn read_on<T>(
-    connection: &mut Connection,
-    work: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    connection.begin_read()?;
-    let result = work(connection);
-    // Nothing was changed: whichever way it ends, the next reader begins anew.
-    connection.rollback()?;
-    result
+/// Does what waits for a server, on a thread that may wait.
+fn off_the_runtime<T: Send>(
+    work: impl FnOnce() -> Result<T, OpenError> + Send,
+) -> Result<T, OpenError> {
+    std::thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|_| {
+        Err(OpenError::Address(
+            "the way to the database ended in a panic; please report it".to_owned(),
+        ))
+    })
 }
 
 fn start_writer(
@@ -343,65 +373,4 @@ fn make_private(path: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod seam_tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::domain::Refusal;
-    use sql::params;
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_is_acknowledged_is_read_and_what_fails_leaves_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let database = Database::Sqlite(directory.path().join("m.db"));
-        let store = Arc::new(Store::open(&database, Arc::new(Hub::default())).unwrap());
-        let add = |url: &'static str, fail: bool| {
-            let store = Arc::clone(&store);
-            tokio::spawn(async move {
-                store
-                    .write(move |tx| {
-                        let id = tx.insert(
-                            "INSERT INTO release (url) VALUES (?1) RETURNING id",
-                            params![url],
-                        )?;
-                        if fail {
-                            return Err(Refusal::Invalid("no".into()).into());
-                        }
-                        Ok(id)
-                    })
-                    .await
-            })
-        };
-        let jobs = [
-            add("a", false),
-            add("b", true),
-            add("c", false),
-            add("a", false),
-        ];
-        let mut results = Vec::new();
-        for job in jobs {
-            results.push(job.await.unwrap());
-        }
-        assert!(matches!(results[1], Err(StoreError::Refused(_))));
-        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 2);
-        let urls = store
-            .read(|sql| {
-                let rows = sql.all("SELECT url FROM release ORDER BY url", &[])?;
-                Ok(rows
-                    .iter()
-                    .map(|row| row.text(0).unwrap().to_owned())
-                    .collect::<Vec<_>>())
-            })
-            .await
-            .unwrap();
-        assert_eq!(urls, ["a", "c"]);
-        assert!(matches!(
-            Store::open(&database, Arc::new(Hub::default())),
-            Err(OpenError::Locked { .. })
-        ));
-        drop(store);
-        Store::open(&database, Arc::new(Hub::default())).unwrap();
-    }
 }

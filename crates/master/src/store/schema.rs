@@ -38,9 +38,9 @@ pub(crate) fn found(connection: &mut Connection) -> Result<Found, SqlError> {
 
 /// Brings the schema up to date, within the transaction under way.
 pub(crate) fn upgrade(connection: &mut Connection, from: i64) -> Result<(), SqlError> {
-    let key = connection.dialect().key;
+    let dialect = connection.dialect();
     for step in STEPS.iter().skip(usize::try_from(from).unwrap_or(0)) {
-        connection.script(&step.replace("{KEY}", key))?;
+        connection.script(&dialect.schema(step))?;
     }
     set_setting(connection, "schema", &VERSION.to_string())
 }

@@ -92,8 +92,6 @@ trait Job: Send {
 enum Outcome {
     Done,
     Failed,
-    /// The connection is of no use any more.
-    Lost(String),
 }
 
 struct TypedJob<T, F> {
@@ -111,7 +109,6 @@ where
         let result = (self.work)(tx);
         let outcome = match &result {
             Ok(_) => Outcome::Done,
-            Err(StoreError::Sql(SqlError::Lost(detail))) => Outcome::Lost(detail.clone()),
             Err(_) => Outcome::Failed,
         };
         self.result = Some(result);
@@ -272,15 +269,22 @@ fn transact(
                 let mut tx = Tx::new(connection, duties.clock.now());
                 let outcome = catch_unwind(AssertUnwindSafe(|| job.run(&mut tx)));
                 let (dirty, noted) = (tx.dirty, tx.changes);
+                let spoiled = connection.spoiled_by().cloned();
+                if let Some(lost @ SqlError::Lost(_)) = spoiled {
+                    return Err(lost.into());
+                }
                 match outcome {
-                    Ok(Outcome::Done) => changes.merge(noted),
-                    Ok(Outcome::Lost(detail)) => {
-                        return Err(StoreError::Sql(SqlError::Lost(detail)));
-                    }
-                    Ok(Outcome::Failed) if !dirty => {}
+                    Ok(Outcome::Done) if spoiled.is_none() => changes.merge(noted),
+                    Ok(Outcome::Failed) if spoiled.is_none() && !dirty => {}
                     failed => {
-                        if failed.is_err() {
-                            job.fail(StoreError::Internal("a job ended in a panic".to_owned()));
+                        match (failed, spoiled) {
+                            // Whatever it made of the error: nothing of it can be committed.
+                            (Ok(Outcome::Done), Some(error)) => job.fail(error.into()),
+                            (Ok(_), _) => {}
+                            (Err(_), _) => {
+                                let error = "a job ended in a panic".to_owned();
+                                job.fail(StoreError::Internal(error));
+                            }
                         }
                         if let Some(mark) = settled.get_mut(index) {
                             *mark = true;
@@ -301,17 +305,14 @@ fn transact(
                 Err(_) => break,
             }
         }
-        let mut tx = Tx::new(connection, duties.clock.now());
-        tx.changes = changes;
-        if let Err(error) = (duties.conclude)(&mut tx) {
-            tracing::error!("a transaction could not be concluded: {error}");
-            connection.rollback()?;
-            return Err(error);
-        }
-        let changes = tx.changes;
-        if let Some(notice) = changes.notice() {
-            connection.notify(&notice)?;
-        }
+        let changes = match conclude(connection, changes, duties) {
+            Ok(changes) => changes,
+            Err(error) => {
+                tracing::error!("a transaction could not be concluded: {error}");
+                connection.rollback()?;
+                return Err(error);
+            }
+        };
         return match connection.commit() {
             Ok(()) => Ok(changes),
             Err(SqlError::Lost(detail)) => Err(StoreError::CommitUnknown(detail)),
@@ -321,4 +322,20 @@ fn transact(
             }
         };
     }
+}
+
+/// Does what belongs into each transaction, and lets the other Masters know.
+fn conclude(
+    connection: &mut Connection,
+    changes: Changes,
+    duties: &Duties,
+) -> Result<Changes, StoreError> {
+    let mut tx = Tx::new(connection, duties.clock.now());
+    tx.changes = changes;
+    (duties.conclude)(&mut tx)?;
+    let changes = tx.changes;
+    if let Some(notice) = changes.notice() {
+        connection.notify(&notice)?;
+    }
+    Ok(changes)
 }

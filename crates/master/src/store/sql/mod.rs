@@ -3,11 +3,21 @@
 //! What both understand is spoken: `?1` placeholders, integers and texts, `ON CONFLICT`,
 //! `RETURNING`, partial indexes. Truth values are 0 and 1, times are microseconds since 1970, JSON is
 //! text. Texts hold no NUL character, compare bytewise, and are Unicode.
+//!
+//! How to write a statement that means the same to both: `LIKE` minds case and is written with
+//! `ESCAPE '\'`; `lower()` knows ASCII only; a truth value is compared with 1, never used bare; a
+//! sum is never of nothing (`COALESCE(SUM(x), 0)`); `LIMIT 1` where one row is wanted; a parameter
+//! that may be nothing stands where its type is known from a column. A statement that fails takes
+//! the whole transaction with it.
 
+mod postgres;
 mod sqlite;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 
+pub(crate) use postgres::{Listener, Postgres, Server, ServerAddress};
 pub(crate) use sqlite::Sqlite;
 
 /// A value handed to a statement.
@@ -45,6 +55,9 @@ pub enum SqlError {
     /// The database is away; nothing is known of what was under way.
     #[error("the database went away: {0}")]
     Lost(String),
+    /// The database had no time for it; nothing was done.
+    #[error("the database is busy: {0}")]
+    Busy(String),
     /// A text cannot be stored.
     #[error("a text cannot be stored: {0}")]
     Text(String),
@@ -164,104 +177,221 @@ impl Row {
 }
 
 /// A connection to either database. Statements are prepared once per connection and kept.
-pub(crate) enum Connection {
+///
+/// A statement that fails spoils the transaction it is in, whatever the database: nothing more is
+/// done in it, and it cannot be committed.
+pub(crate) struct Connection {
+    driver: Driver,
+    transaction: Transaction,
+}
+
+enum Driver {
     /// A file.
     Sqlite(Sqlite),
+    /// A server.
+    Postgres(Box<Postgres>),
+}
+
+/// How the transaction is.
+enum Transaction {
+    None,
+    Open,
+    Spoiled(SqlError),
+}
+
+impl From<Sqlite> for Connection {
+    fn from(sqlite: Sqlite) -> Self {
+        Connection {
+            driver: Driver::Sqlite(sqlite),
+            transaction: Transaction::None,
+        }
+    }
+}
+
+impl From<Postgres> for Connection {
+    fn from(postgres: Postgres) -> Self {
+        Connection {
+            driver: Driver::Postgres(Box::new(postgres)),
+            transaction: Transaction::None,
+        }
+    }
 }
 
 impl Connection {
     /// Runs a statement that returns no row; the number of rows it changed.
     pub(crate) fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, SqlError> {
-        match self {
-            Connection::Sqlite(sqlite) => sqlite.execute(sql, params),
-        }
+        check(params)?;
+        self.run(|driver| match driver {
+            Driver::Sqlite(sqlite) => sqlite.execute(sql, params),
+            Driver::Postgres(postgres) => postgres.execute(sql, params),
+        })
     }
 
     /// All rows a statement returns.
     pub(crate) fn all(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, SqlError> {
-        match self {
-            Connection::Sqlite(sqlite) => sqlite.rows(sql, params, usize::MAX),
-        }
+        self.rows(sql, params, usize::MAX)
     }
 
     /// The first row a statement returns, if there is one.
     pub(crate) fn one(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Option<Row>, SqlError> {
-        let rows = match self {
-            Connection::Sqlite(sqlite) => sqlite.rows(sql, params, 1),
-        }?;
-        Ok(rows.into_iter().next())
+        Ok(self.rows(sql, params, 1)?.into_iter().next())
+    }
+
+    fn rows(
+        &mut self,
+        sql: &str,
+        params: &[Param<'_>],
+        limit: usize,
+    ) -> Result<Vec<Row>, SqlError> {
+        check(params)?;
+        self.run(|driver| match driver {
+            Driver::Sqlite(sqlite) => sqlite.rows(sql, params, limit),
+            Driver::Postgres(postgres) => postgres.rows(sql, params, limit),
+        })
     }
 
     /// Runs several statements without parameters: a schema.
     pub(crate) fn script(&mut self, sql: &str) -> Result<(), SqlError> {
-        match self {
-            Connection::Sqlite(sqlite) => sqlite.script(sql),
+        self.run(|driver| match driver {
+            Driver::Sqlite(sqlite) => sqlite.script(sql),
+            Driver::Postgres(postgres) => postgres.script(sql),
+        })
+    }
+
+    /// Does something in the transaction, if there is one that is not spoiled.
+    fn run<T>(
+        &mut self,
+        work: impl FnOnce(&mut Driver) -> Result<T, SqlError>,
+    ) -> Result<T, SqlError> {
+        if let Transaction::Spoiled(error) = &self.transaction {
+            return Err(error.clone());
         }
+        let result = work(&mut self.driver);
+        if let Err(error) = &result
+            && matches!(self.transaction, Transaction::Open)
+        {
+            self.transaction = Transaction::Spoiled(error.clone());
+        }
+        result
     }
 
     /// Begins a transaction that writes; no other writes meanwhile, in this process or another.
     pub(crate) fn begin_write(&mut self) -> Result<(), SqlError> {
-        match self {
-            Connection::Sqlite(sqlite) => sqlite.script("BEGIN IMMEDIATE"),
-        }
+        match &mut self.driver {
+            Driver::Sqlite(sqlite) => sqlite.script("BEGIN IMMEDIATE"),
+            Driver::Postgres(postgres) => postgres.begin_write(),
+        }?;
+        self.transaction = Transaction::Open;
+        Ok(())
     }
 
     /// Begins a transaction that reads one state of the database.
     pub(crate) fn begin_read(&mut self) -> Result<(), SqlError> {
-        match self {
-            Connection::Sqlite(sqlite) => sqlite.script("BEGIN"),
+        match &mut self.driver {
+            Driver::Sqlite(sqlite) => sqlite.script("BEGIN"),
+            Driver::Postgres(postgres) => postgres.begin_read(),
+        }?;
+        self.transaction = Transaction::Open;
+        Ok(())
+    }
+
+    /// What failed in the transaction, which cannot be committed for it.
+    pub(crate) fn spoiled_by(&self) -> Option<&SqlError> {
+        match &self.transaction {
+            Transaction::Spoiled(error) => Some(error),
+            _ => None,
         }
     }
 
-    /// Makes the transaction durable.
+    /// Makes the transaction durable. [`SqlError::Lost`] leaves open whether it is.
     pub(crate) fn commit(&mut self) -> Result<(), SqlError> {
-        match self {
-            Connection::Sqlite(sqlite) => sqlite.script("COMMIT"),
+        if let Some(error) = self.spoiled_by() {
+            let error = SqlError::Other(format!("an earlier statement failed: {error}"));
+            self.rollback()?;
+            return Err(error);
         }
+        match &mut self.driver {
+            Driver::Sqlite(sqlite) => sqlite.script("COMMIT"),
+            Driver::Postgres(postgres) => postgres.commit(),
+        }?;
+        self.transaction = Transaction::None;
+        Ok(())
     }
 
     /// Drops what the transaction did. A connection that cannot is of no use any more.
     pub(crate) fn rollback(&mut self) -> Result<(), SqlError> {
-        match self {
-            Connection::Sqlite(sqlite) => sqlite.rollback(),
+        self.transaction = Transaction::None;
+        match &mut self.driver {
+            Driver::Sqlite(sqlite) => sqlite.rollback(),
+            Driver::Postgres(postgres) => postgres.rollback(),
         }
     }
 
     /// Tells other Masters on this database what the transaction changes, once it is committed.
-    pub(crate) fn notify(&mut self, _notice: &str) -> Result<(), SqlError> {
-        match self {
+    pub(crate) fn notify(&mut self, notice: &str) -> Result<(), SqlError> {
+        self.run(|driver| match driver {
             // One process has the file.
-            Connection::Sqlite(_) => Ok(()),
-        }
+            Driver::Sqlite(_) => Ok(()),
+            Driver::Postgres(postgres) => postgres.notify(notice),
+        })
     }
 
     /// The names of the tables there are.
     pub(crate) fn tables(&mut self) -> Result<Vec<String>, SqlError> {
-        let rows = match self {
-            Connection::Sqlite(sqlite) => sqlite.rows(
-                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'",
-                &[],
-                usize::MAX,
-            ),
-        }?;
+        let sql = match &self.driver {
+            Driver::Sqlite(_) => {
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+            }
+            Driver::Postgres(_) => {
+                "SELECT tablename::text FROM pg_catalog.pg_tables WHERE schemaname = current_schema()"
+            }
+        };
+        let rows = self.all(sql, &[])?;
         rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
     }
 
     /// Leaves the database tidy. Only the writer's connection does it, when it ends.
     pub(crate) fn close(self) {
-        match self {
-            Connection::Sqlite(sqlite) => sqlite.checkpoint(),
+        match self.driver {
+            Driver::Sqlite(sqlite) => sqlite.checkpoint(),
+            Driver::Postgres(postgres) => postgres.close(),
+        }
+    }
+
+    /// Copies the database, while others write, into a new file. Only SQLite does.
+    pub(crate) fn sqlite(&self) -> Option<&Sqlite> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => Some(sqlite),
+            Driver::Postgres(_) => None,
         }
     }
 
     /// How this database writes the parts of the schema in which the two differ.
     pub(crate) fn dialect(&self) -> Dialect {
-        match self {
-            Connection::Sqlite(_) => Dialect {
+        match &self.driver {
+            Driver::Sqlite(_) => Dialect {
                 key: "INTEGER PRIMARY KEY AUTOINCREMENT",
+                text: "TEXT",
+            },
+            Driver::Postgres(_) => Dialect {
+                key: "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+                // Whatever language the database is for: texts compare bytewise.
+                text: "TEXT COLLATE \"C\"",
             },
         }
     }
+}
+
+/// What one database does not take, the other refuses too.
+fn check(params: &[Param<'_>]) -> Result<(), SqlError> {
+    for param in params {
+        if let Param::Text(text) = param
+            && text.contains('\0')
+        {
+            return Err(SqlError::Text("it holds a NUL character".to_owned()));
+        }
+    }
+    Ok(())
 }
 
 /// The parts of a schema in which the databases differ.
@@ -269,4 +399,14 @@ impl Connection {
 pub(crate) struct Dialect {
     /// The type of a primary key that counts itself and is never used twice: `{KEY}`.
     pub(crate) key: &'static str,
+    /// The type of a text: `TEXT`.
+    pub(crate) text: &'static str,
+}
+
+impl Dialect {
+    /// A step of the schema in this dialect.
+    pub(crate) fn schema(self, step: &str) -> String {
+        step.replace("{KEY}", self.key)
+            .replace(" TEXT", &format!(" {}", self.text))
+    }
 }

@@ -33,6 +33,8 @@ impl Sqlite {
         connection.pragma_update(None, "foreign_keys", "ON")?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+        // As PostgreSQL has it.
+        connection.pragma_update(None, "case_sensitive_like", "ON")?;
         Ok(Self(connection))
     }
 
@@ -46,11 +48,11 @@ impl Sqlite {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         connection.pragma_update(None, "mmap_size", READER_MAP_BYTES)?;
         connection.pragma_update(None, "query_only", "ON")?;
+        connection.pragma_update(None, "case_sensitive_like", "ON")?;
         Ok(Self(connection))
     }
 
     pub(super) fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, SqlError> {
-        check(params)?;
         let changed = self
             .0
             .prepare_cached(sql)?
@@ -64,7 +66,6 @@ impl Sqlite {
         params: &[Param<'_>],
         limit: usize,
     ) -> Result<Vec<Row>, SqlError> {
-        check(params)?;
         let mut statement = self.0.prepare_cached(sql)?;
         let columns = statement.column_count();
         let mut rows = statement.query(rusqlite::params_from_iter(params))?;
@@ -110,18 +111,6 @@ impl Sqlite {
     }
 }
 
-/// What the other database does not take, this one refuses too.
-fn check(params: &[Param<'_>]) -> Result<(), SqlError> {
-    for param in params {
-        if let Param::Text(text) = param
-            && text.contains('\0')
-        {
-            return Err(SqlError::Text("it holds a NUL character".to_owned()));
-        }
-    }
-    Ok(())
-}
-
 fn cell(value: ValueRef<'_>) -> Result<Cell, SqlError> {
     match value {
         ValueRef::Null => Ok(Cell::Null),
@@ -150,6 +139,9 @@ impl From<rusqlite::Error> for SqlError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::ConstraintViolation) => SqlError::Constraint(error.to_string()),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                SqlError::Busy(error.to_string())
+            }
             _ => SqlError::Other(error.to_string()),
         }
     }
