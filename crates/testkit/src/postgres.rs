@@ -391,6 +391,7 @@ impl Postgres {
                 .current_dir(&self.directory)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
+                .stderr(Stdio::null())
                 // Ctrl-C is for the test; the end of its input tells the keeper.
                 .process_group(0);
             if let Some(user) = &self.user {

@@ -28,6 +28,7 @@ fn with_table(database: &TestDatabase) -> Connection {
     let table = connection.dialect().schema(
         "CREATE TABLE thing (id {KEY}, number BIGINT, word TEXT, kind TEXT NOT NULL DEFAULT 'a');
          CREATE UNIQUE INDEX thing_word ON thing (word) WHERE kind = 'a';
+         CREATE TABLE long (id {KEY}, number BIGINT, word TEXT);
          CREATE TABLE part (
            thing_id BIGINT NOT NULL REFERENCES thing(id),
            name TEXT NOT NULL,
@@ -85,13 +86,13 @@ for_each_database! {
         for (number, word) in numbers.into_iter().zip(words) {
             let inserted = change(
                 &mut connection,
-                "INSERT INTO thing (number, word) VALUES (?1, ?2)",
+                "INSERT INTO long (number, word) VALUES (?1, ?2)",
                 params![number, word],
             );
             assert_eq!(inserted, Ok(1));
             let rows = ask(
                 &mut connection,
-                "SELECT number, word FROM thing ORDER BY id DESC LIMIT 1",
+                "SELECT number, word FROM long ORDER BY id DESC LIMIT 1",
                 &[],
             );
             let number = number.map_or(Cell::Null, Cell::Int);
@@ -101,11 +102,11 @@ for_each_database! {
         let all = ask(
             &mut connection,
             "SELECT COUNT(*), COUNT(word), MAX(number), SUM(number),
-               EXISTS (SELECT 1 FROM thing WHERE number = ?1),
-               EXISTS (SELECT 1 FROM thing WHERE number = ?2),
+               EXISTS (SELECT 1 FROM long WHERE number = ?1),
+               EXISTS (SELECT 1 FROM long WHERE number = ?2),
                COALESCE(SUM(CASE WHEN number = ?1 THEN 1 ELSE 0 END), 0),
                CASE WHEN COUNT(*) > ?3 THEN 'many' ELSE 'few' END
-             FROM thing",
+             FROM long",
             params![-1, 77, 5],
         );
         let expected = [6, 5, i64::MAX, -1, 1, 0, 1].map(Cell::Int);
@@ -114,17 +115,17 @@ for_each_database! {
         for (number, found) in [(None, 0), (Some(1), 1), (None, 0), (Some(-1), 1)] {
             let rows = ask(
                 &mut connection,
-                "SELECT COUNT(*) FROM thing WHERE number = ?1",
+                "SELECT COUNT(*) FROM long WHERE number = ?1",
                 params![number],
             );
             assert_eq!(rows, [[Cell::Int(found)]]);
         }
-        let changed = change(&mut connection, "UPDATE thing SET number = ?1", params![3]);
+        let changed = change(&mut connection, "UPDATE long SET number = ?1", params![3]);
         assert_eq!(changed, Ok(6));
         // The same parameter more than once, in any order.
         let rows = ask(
             &mut connection,
-            "SELECT word FROM thing WHERE word = ?2 AND number = ?1 AND number <= ?1 LIMIT ?3",
+            "SELECT word FROM long WHERE word = ?2 AND number = ?1 AND number <= ?1 LIMIT ?3",
             params![3, "plain", 10],
         );
         assert_eq!(rows, [[text("plain")]]);
@@ -223,7 +224,7 @@ for_each_database! {
             assert!(matches!(connection.commit(), Err(SqlError::Other(_))));
         }
         // Other mistakes, too.
-        for sql in ["SELECT", "SELECT nothing FROM nowhere", "SELECT word FROM thing WHERE id = ?2"] {
+        for sql in ["SELEC 1", "SELECT nothing FROM nowhere", "SELECT word FROM thing WHERE id = ?2"] {
             connection.begin_write().unwrap();
             assert!(connection.all(sql, params![1]).is_err(), "{sql}");
             assert!(connection.commit().is_err(), "{sql}");

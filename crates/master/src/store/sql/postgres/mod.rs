@@ -327,8 +327,13 @@ impl Postgres {
 
     /// Wakes this Master's listener, which looks then whether it is needed any more.
     pub(super) fn close(mut self) {
-        // Nobody to tell, if the server is away.
-        let _ = self.notify("");
+        let told = self
+            .begin("BEGIN")
+            .and_then(|()| self.notify(""))
+            .and_then(|()| self.commit());
+        if let Err(error) = told {
+            tracing::debug!("nobody was told that this Master closes: {error}");
+        }
     }
 
     fn send(&mut self, sql: &str) -> Result<(), SqlError> {
@@ -393,9 +398,10 @@ fn error(error: postgres::Error) -> SqlError {
         &SqlState::QUERY_CANCELED
         | &SqlState::T_R_SERIALIZATION_FAILURE
         | &SqlState::T_R_DEADLOCK_DETECTED => SqlError::Busy(text),
-        &SqlState::CHARACTER_NOT_IN_REPERTOIRE | &SqlState::UNTRANSLATABLE_CHARACTER => {
-            SqlError::Text(text)
-        }
+        // The last: it is too long for an index.
+        &SqlState::CHARACTER_NOT_IN_REPERTOIRE
+        | &SqlState::UNTRANSLATABLE_CHARACTER
+        | &SqlState::PROGRAM_LIMIT_EXCEEDED => SqlError::Text(text),
         code => SqlError::Other(format!("{text} (SQLSTATE {})", code.code())),
     }
 }
