@@ -329,10 +329,4 @@ async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
         .filter(|url| !acknowledged.contains(*url) && !unknown.contains(*url))
         .collect();
     assert!(unasked.is_empty(), "refused, but done: {unasked:?}");
-    println!(
-        "{} acknowledged, {} refused, {} unknown",
-        acknowledged.len(),
-        refused.len(),
-        unknown.len()
-    );
 }
