@@ -45,8 +45,29 @@ impl TestDatabase {
 ///     async fn a_thing_is_kept(database: TestDatabase) { … }
 /// }
 /// ```
+///
+/// or, of asynchronous functions that take a [`TestDatabase`] and stand elsewhere in the module:
+///
+/// ```ignore
+/// testkit::for_each_database!(a_thing_is_kept, another_is_not);
+/// ```
 #[macro_export]
 macro_rules! for_each_database {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                super::$name($crate::TestDatabase::sqlite()).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                if let Some(database) = $crate::TestDatabase::postgres() {
+                    super::$name(database).await;
+                }
+            }
+        }
+    )+};
     ($($(#[$meta:meta])* async fn $name:ident($database:ident: $kind:ty) $body:block)*) => {$(
         mod $name {
             use super::*;

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use slap::{InstallationState, InstanceState, InstanceTitle, ReleaseUrl};
 
+use testkit::{TestDatabase, for_each_database};
+
 use super::sql::params;
 use super::*;
 use crate::domain::{
@@ -28,7 +30,7 @@ impl Clock for Still {
 struct World {
     store: Store,
     clock: Arc<Still>,
-    _directory: tempfile::TempDir,
+    _database: TestDatabase,
 }
 
 const PROJECT: ProjectKey = ProjectKey(1);
@@ -45,11 +47,10 @@ const fn person(key: i64) -> Caller {
 
 impl World {
     /// Alice and Bob are members of a project, the manager manages it.
-    async fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+    async fn new(database: TestDatabase) -> Self {
         let clock = Arc::new(Still(AtomicI64::new(1_000_000_000_000_000)));
         let store = Store::open_with_clock(
-            &Database::Sqlite(directory.path().join("m.db")),
+            &Database::parse(database.url()).unwrap(),
             Arc::new(Hub::default()),
             Arc::clone(&clock) as Arc<dyn Clock>,
         )
@@ -80,7 +81,7 @@ impl World {
         World {
             store,
             clock,
-            _directory: directory,
+            _database: database,
         }
     }
 
@@ -213,9 +214,19 @@ fn texts(pairs: &[(&str, &str)]) -> Texts {
         .collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_is_placed_at_once_and_asking_again_writes_nothing() {
-    let world = World::new().await;
+for_each_database!(
+    a_request_is_placed_at_once_and_asking_again_writes_nothing,
+    what_waits_is_placed_as_soon_as_something_changes_and_says_why_it_waits,
+    destroying_a_tree_takes_its_members_and_frees_their_partitions,
+    a_stopped_tree_stops_its_members_and_starts_none,
+    shared_instances_find_a_host_and_change_it_with_their_parameters,
+    nobody_sees_or_changes_what_is_not_theirs,
+    nodes_fill_evenly_and_silent_or_closed_ones_take_nothing,
+    publishing_has_the_requester_processed_and_a_rename_moves_the_identity,
+);
+
+async fn a_request_is_placed_at_once_and_asking_again_writes_nothing(database: TestDatabase) {
+    let world = World::new(database).await;
     let node = world.node("n", 2).await;
     let first = Wanted {
         parameters: Some(texts(&[("a", "1")])),
@@ -255,9 +266,10 @@ async fn a_request_is_placed_at_once_and_asking_again_writes_nothing() {
     assert!(changed.parameters.is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_waits_is_placed_as_soon_as_something_changes_and_says_why_it_waits() {
-    let world = World::new().await;
+async fn what_waits_is_placed_as_soon_as_something_changes_and_says_why_it_waits(
+    database: TestDatabase,
+) {
+    let world = World::new(database).await;
     let why = |requested: Requested| match requested {
         Requested::Waiting { why, instance } => (why, instance.unwrap()),
         Requested::Placed(record) => panic!("placed: {record:?}"),
@@ -321,9 +333,8 @@ async fn what_waits_is_placed_as_soon_as_something_changes_and_says_why_it_waits
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn destroying_a_tree_takes_its_members_and_frees_their_partitions() {
-    let world = World::new().await;
+async fn destroying_a_tree_takes_its_members_and_frees_their_partitions(database: TestDatabase) {
+    let world = World::new(database).await;
     let node = world.node("n", 4).await;
     let root = world.placed(ALICE, wanted("t")).await;
     let child = world.placed(as_instance(&root), wanted("child")).await;
@@ -380,9 +391,8 @@ async fn destroying_a_tree_takes_its_members_and_frees_their_partitions() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_tree_stops_its_members_and_starts_none() {
-    let world = World::new().await;
+async fn a_stopped_tree_stops_its_members_and_starts_none(database: TestDatabase) {
+    let world = World::new(database).await;
     world.node("n", 4).await;
     let root = world.placed(ALICE, wanted("t")).await;
     let me = as_instance(&root);
@@ -417,9 +427,8 @@ async fn a_stopped_tree_stops_its_members_and_starts_none() {
     assert_ne!(anew.key, child.key);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn shared_instances_find_a_host_and_change_it_with_their_parameters() {
-    let world = World::new().await;
+async fn shared_instances_find_a_host_and_change_it_with_their_parameters(database: TestDatabase) {
+    let world = World::new(database).await;
     let node = world.node("n", 2).await;
     let shared = |title: &str| Wanted {
         shared: Some(true),
@@ -498,9 +507,8 @@ async fn shared_instances_find_a_host_and_change_it_with_their_parameters() {
     assert_eq!(moved.host, Some(other.key));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nobody_sees_or_changes_what_is_not_theirs() {
-    let world = World::new().await;
+async fn nobody_sees_or_changes_what_is_not_theirs(database: TestDatabase) {
+    let world = World::new(database).await;
     let node = world.node("n", 3).await;
     let stranger = world.bare_node("stranger", 1).await;
     let record = world.placed(ALICE, wanted("t")).await;
@@ -566,9 +574,8 @@ async fn nobody_sees_or_changes_what_is_not_theirs() {
     ));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nodes_fill_evenly_and_silent_or_closed_ones_take_nothing() {
-    let world = World::new().await;
+async fn nodes_fill_evenly_and_silent_or_closed_ones_take_nothing(database: TestDatabase) {
+    let world = World::new(database).await;
     let one = world.node("one", 3).await;
     let two = world.node("two", 2).await;
     let mut order = Vec::new();
@@ -644,9 +651,10 @@ async fn nodes_fill_evenly_and_silent_or_closed_ones_take_nothing() {
     assert!(world.store.node(MANAGER, nobody).await.is_err());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn publishing_has_the_requester_processed_and_a_rename_moves_the_identity() {
-    let world = World::new().await;
+async fn publishing_has_the_requester_processed_and_a_rename_moves_the_identity(
+    database: TestDatabase,
+) {
+    let world = World::new(database).await;
     world.node("n", 3).await;
     let root = world.placed(ALICE, wanted("t")).await;
     let me = as_instance(&root);

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use testkit::{TestDatabase, for_each_database};
+
 use super::sql::params;
 use super::*;
 use crate::domain::{
@@ -31,7 +33,7 @@ struct World {
     member: Caller,
     stranger: Caller,
     project: ProjectKey,
-    _directory: tempfile::TempDir,
+    _database: TestDatabase,
 }
 
 fn login(text: &str) -> Login {
@@ -61,11 +63,10 @@ macro_rules! assert_refused {
 }
 
 impl World {
-    async fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+    async fn new(database: TestDatabase) -> Self {
         let clock = Arc::new(Still(AtomicI64::new(1_000_000_000_000_000)));
         let store = Store::open_with_clock(
-            &Database::Sqlite(directory.path().join("m.db")),
+            &Database::parse(database.url()).unwrap(),
             Arc::new(Hub::default()),
             Arc::clone(&clock) as Arc<dyn Clock>,
         )
@@ -103,7 +104,7 @@ impl World {
             member: callers[2],
             stranger: callers[3],
             project,
-            _directory: directory,
+            _database: database,
         }
     }
 
@@ -208,9 +209,21 @@ impl World {
     }
 }
 
-#[tokio::test]
-async fn only_administrators_administrate_and_one_of_them_stays() {
-    let world = World::new().await;
+for_each_database!(
+    only_administrators_administrate_and_one_of_them_stays,
+    projects_are_for_those_who_belong_to_them,
+    a_token_works_once_whatever_it_is_tried_for,
+    who_may_make_a_token_for_whom,
+    of_several_who_use_a_token_at_once_one_gets_it,
+    a_password_is_set_by_a_link_and_ends_sessions,
+    a_certificate_speaks_for_its_owner_as_long_as_it_is_good,
+    a_node_has_one_certificate_and_its_managers_give_it,
+    an_instance_is_given_the_same_key_again_and_only_through_its_node,
+    the_audit_trail_is_read_in_pages_by_those_it_is_for,
+);
+
+async fn only_administrators_administrate_and_one_of_them_stays(database: TestDatabase) {
+    let world = World::new(database).await;
     let store = &world.store;
     let new = |name: &str| NewPerson {
         login: login(name),
@@ -294,9 +307,8 @@ async fn only_administrators_administrate_and_one_of_them_stays() {
     );
 }
 
-#[tokio::test]
-async fn projects_are_for_those_who_belong_to_them() {
-    let world = World::new().await;
+async fn projects_are_for_those_who_belong_to_them(database: TestDatabase) {
+    let world = World::new(database).await;
     let (store, project) = (&world.store, world.project);
     let titles = |projects: Vec<ProjectRecord>| -> Vec<(String, Option<Role>)> {
         projects
@@ -415,10 +427,9 @@ async fn projects_are_for_those_who_belong_to_them() {
     assert_eq!(open, []);
 }
 
-#[tokio::test]
-async fn a_token_works_once_whatever_it_is_tried_for() {
+async fn a_token_works_once_whatever_it_is_tried_for(database: TestDatabase) {
     use TokenPurpose::{Any, Client, Node, Password};
-    let world = World::new().await;
+    let world = World::new(database).await;
     let store = &world.store;
     for (made, wanted, good) in [
         (Client, Client, true),
@@ -493,10 +504,9 @@ async fn a_token_works_once_whatever_it_is_tried_for() {
     assert_eq!(left, 0);
 }
 
-#[tokio::test]
-async fn who_may_make_a_token_for_whom() {
+async fn who_may_make_a_token_for_whom(database: TestDatabase) {
     use TokenPurpose::{Any, Client, Node, Password};
-    let world = World::new().await;
+    let world = World::new(database).await;
     let store = &world.store;
     let new = |purpose, caller, project| NewToken {
         purpose,
@@ -598,9 +608,8 @@ async fn who_may_make_a_token_for_whom() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_several_who_use_a_token_at_once_one_gets_it() {
-    let world = World::new().await;
+async fn of_several_who_use_a_token_at_once_one_gets_it(database: TestDatabase) {
+    let world = World::new(database).await;
     for _ in 0..20 {
         let token = world.token(world.manager, TokenPurpose::Any).await;
         let attempts: Vec<_> = (0..8)
@@ -622,9 +631,8 @@ async fn of_several_who_use_a_token_at_once_one_gets_it() {
     }
 }
 
-#[tokio::test]
-async fn a_password_is_set_by_a_link_and_ends_sessions() {
-    let world = World::new().await;
+async fn a_password_is_set_by_a_link_and_ends_sessions(database: TestDatabase) {
+    let world = World::new(database).await;
     let store = &world.store;
     let first = world.token(world.member, TokenPurpose::Password).await;
     let second = world.token(world.member, TokenPurpose::Password).await;
@@ -735,9 +743,8 @@ async fn a_password_is_set_by_a_link_and_ends_sessions() {
     }
 }
 
-#[tokio::test]
-async fn a_certificate_speaks_for_its_owner_as_long_as_it_is_good() {
-    let world = World::new().await;
+async fn a_certificate_speaks_for_its_owner_as_long_as_it_is_good(database: TestDatabase) {
+    let world = World::new(database).await;
     let store = &world.store;
     let (node, tree, instance) = world.instance().await;
     let member = world.new_certificate(CertificateOwner::Person(key(world.member)), 1);
@@ -858,9 +865,8 @@ async fn a_certificate_speaks_for_its_owner_as_long_as_it_is_good() {
     assert_eq!(store.revoked_certificates(world.root).await.unwrap(), []);
 }
 
-#[tokio::test]
-async fn a_node_has_one_certificate_and_its_managers_give_it() {
-    let world = World::new().await;
+async fn a_node_has_one_certificate_and_its_managers_give_it(database: TestDatabase) {
+    let world = World::new(database).await;
     let store = &world.store;
     let (node, _, _) = world.instance().await;
     let owner = CertificateOwner::Node(node);
@@ -924,9 +930,8 @@ async fn a_node_has_one_certificate_and_its_managers_give_it() {
     assert_eq!(world.speaks_for(&second).await, Caller::Node(node.key));
 }
 
-#[tokio::test]
-async fn an_instance_is_given_the_same_key_again_and_only_through_its_node() {
-    let world = World::new().await;
+async fn an_instance_is_given_the_same_key_again_and_only_through_its_node(database: TestDatabase) {
+    let world = World::new(database).await;
     let store = &world.store;
     let (node, tree, instance) = world.instance().await;
     let owner = CertificateOwner::Instance(instance);
@@ -1000,9 +1005,8 @@ async fn an_instance_is_given_the_same_key_again_and_only_through_its_node() {
     assert_eq!(store.instance_key(on_node, instance).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn the_audit_trail_is_read_in_pages_by_those_it_is_for() {
-    let world = World::new().await;
+async fn the_audit_trail_is_read_in_pages_by_those_it_is_for(database: TestDatabase) {
+    let world = World::new(database).await;
     let store = &world.store;
     let (node, _, _) = world.instance().await;
     for nth in 0..7 {
