@@ -1,6 +1,7 @@
 //! The SlapOS Master: many users, many nodes, its own certificates, immediate allocation.
 //!
 //! - `api` is what can be called;
+//! - [`auth`] knows who calls, and makes known who was not;
 //! - [`domain`] decides, without I/O;
 //! - [`store`] keeps, durably; the only place that speaks SQL;
 //! - [`events`] wakes who waits for a change;
@@ -10,6 +11,7 @@
 #![allow(dead_code)] // rooms are being furnished
 
 pub mod api;
+pub mod auth;
 pub mod domain;
 pub mod events;
 pub mod pki;

@@ -21,6 +21,7 @@ pub use authority::{
     Authority, AuthorityMaterial, CLIENT_LIFE, Issued, Profile, SERVER_LIFE, Subject,
     login_common_name,
 };
+pub(crate) use random::random_bytes;
 pub use random::{random_hex, token, token_hash};
 pub use reading::{
     CertificateFacts, PeerName, certificate_facts, peer_common_name, renewal_due,

@@ -10,7 +10,7 @@ const TOKEN_LETTERS: &[u8; 57] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmn
 const TOKEN_LENGTH: usize = 32;
 
 /// Random bytes, as many as the array has.
-pub(super) fn random_bytes<const N: usize>() -> Result<[u8; N], PkiError> {
+pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], PkiError> {
     let mut bytes = [0; N];
     rand::fill(&mut bytes).map_err(|_| PkiError::Random)?;
     Ok(bytes)

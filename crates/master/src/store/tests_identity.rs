@@ -62,6 +62,40 @@ macro_rules! assert_refused {
     };
 }
 
+impl Store {
+    /// Puts an instance of a person's on a node, in a tree of its own.
+    pub(crate) async fn place_for_tests(
+        &self,
+        project: ProjectKey,
+        person: PersonKey,
+        node: NodeReference,
+    ) -> InstanceKey {
+        self.write(move |tx| {
+            let release = tx.insert("INSERT INTO release (url) VALUES ('u') RETURNING id", &[])?;
+            let tree = tx.insert(
+                "INSERT INTO tree (project_id, person_id, title, upgrade, created_at) \
+                 VALUES (?1, ?2, 't', 'ask', 0) RETURNING id",
+                params![project.0, person.0],
+            )?;
+            let instance = tx.insert(
+                "INSERT INTO instance (tree_id, project_id, title, shared, release_id, \
+                 software_type, parameters, sla, state, timestamp, placed, units, reported, \
+                 created_at) VALUES (?1, ?2, 't', 0, ?3, 'default', '{}', '{}', 'started', 1, \
+                 1, 1, '', 0) RETURNING id",
+                params![tree, project.0, release],
+            )?;
+            tx.execute(
+                "INSERT INTO partition (node_id, name, position, active, addresses, \
+                 capabilities, instance_id) VALUES (?1, 'slappart0', 0, 1, '[]', '[]', ?2)",
+                params![node.key.0, instance],
+            )?;
+            Ok(InstanceKey(instance))
+        })
+        .await
+        .unwrap()
+    }
+}
+
 impl World {
     async fn new(database: TestDatabase) -> Self {
         let clock = Arc::new(Still(AtomicI64::new(1_000_000_000_000_000)));
@@ -151,34 +185,9 @@ impl World {
             .create_node(self.manager, self.project, NodeKind::Compute, "n".into())
             .await
             .unwrap();
-        let (project, person) = (self.project.0, key(self.member).0);
-        let (tree, instance) = self
-            .store
-            .write(move |tx| {
-                let release =
-                    tx.insert("INSERT INTO release (url) VALUES ('u') RETURNING id", &[])?;
-                let tree = tx.insert(
-                    "INSERT INTO tree (project_id, person_id, title, upgrade, created_at) \
-                     VALUES (?1, ?2, 't', 'ask', 0) RETURNING id",
-                    params![project, person],
-                )?;
-                let instance = tx.insert(
-                    "INSERT INTO instance (tree_id, project_id, title, shared, release_id, \
-                     software_type, parameters, sla, state, timestamp, placed, units, reported, \
-                     created_at) VALUES (?1, ?2, 't', 0, ?3, 'default', '{}', '{}', 'started', 1, \
-                     1, 1, '', 0) RETURNING id",
-                    params![tree, project, release],
-                )?;
-                tx.execute(
-                    "INSERT INTO partition (node_id, name, position, active, addresses, \
-                     capabilities, instance_id) VALUES (?1, 'slappart0', 0, 1, '[]', '[]', ?2)",
-                    params![node.key.0, instance],
-                )?;
-                Ok((tree, instance))
-            })
-            .await
-            .unwrap();
-        (node, TreeKey(tree), InstanceKey(instance))
+        let person = key(self.member);
+        let instance = self.store.place_for_tests(self.project, person, node).await;
+        (node, TreeKey(1), instance)
     }
 
     async fn remove_instance(&self, instance: InstanceKey) {
