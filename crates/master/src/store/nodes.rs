@@ -623,12 +623,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.write(move |tx| {
             let gate = gate(tx.sql(), caller, Action::ActAsNode, node)?;
-            let rows = tx.all(
-                select_instances!("WHERE p.node_id = ?1 AND i.removed_at IS NULL ORDER BY i.id"),
-                params![node.key.0],
-            )?;
-            for row in &rows {
-                super::reports::bang_up(tx, &from_row(row)?)?;
+            for found in on_node(tx.sql(), node.key)? {
+                super::reports::bang_up(tx, &found)?;
             }
             contact::set_status(tx, node, gate.project, &format!("#error bang: {message}"))?;
             audit(
@@ -760,6 +756,32 @@ fn record(sql: &mut Connection, node: NodeReference) -> Result<NodeRecord, Store
     Ok(node_from_row(&row)?)
 }
 
+/// The live instances on a node, then the shared ones they serve, each in the order they came.
+pub(super) fn on_node(sql: &mut Connection, node: NodeKey) -> Result<Vec<Found>, StoreError> {
+    let mut found = Vec::new();
+    for rows in [
+        sql.all(
+            select_instances!(
+                "WHERE i.id IN (SELECT q.instance_id FROM partition q WHERE q.node_id = ?1 \
+                 AND q.instance_id IS NOT NULL) AND i.removed_at IS NULL ORDER BY i.id"
+            ),
+            params![node.0],
+        )?,
+        sql.all(
+            select_instances!(
+                "WHERE i.host_id IN (SELECT q.instance_id FROM partition q WHERE q.node_id = ?1 \
+                 AND q.instance_id IS NOT NULL) AND i.removed_at IS NULL ORDER BY i.id"
+            ),
+            params![node.0],
+        )?,
+    ] {
+        for row in &rows {
+            found.push(from_row(row)?);
+        }
+    }
+    Ok(found)
+}
+
 /// Shared instances as their host is told of them: those that shall be started (P 6.7).
 fn served(shared: Vec<Found>) -> Vec<super::InstanceRecord> {
     shared
@@ -798,11 +820,7 @@ fn document(
 ) -> Result<NodeDocument, StoreError> {
     let mut on: HashMap<String, Found> = HashMap::new();
     let mut shared: HashMap<i64, Vec<Found>> = HashMap::new();
-    for row in sql.all(
-        select_instances!("WHERE p.node_id = ?1 AND i.removed_at IS NULL ORDER BY i.id"),
-        params![node.key.0],
-    )? {
-        let found = from_row(&row)?;
+    for found in on_node(sql, node.key)? {
         match (&found.record.placement, found.record.host) {
             (_, Some(host)) => shared.entry(host.0).or_default().push(found),
             (Some(place), None) => {

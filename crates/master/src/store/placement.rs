@@ -241,6 +241,24 @@ fn choose(
     Ok(allocation::place(&wish, nodes).map(chosen))
 }
 
+/// Nodes in the order of the policy with their first free partition, straight from the index.
+macro_rules! walk_from {
+    ($condition:literal) => {
+        concat!(
+            "SELECT n.id, n.kind, n.project_id, n.scope, n.capacity, n.used, n.contact_at, \
+             n.status_text, n.network_id, n.categories, s.free, p.id, p.position \
+             FROM (SELECT node_id, free FROM installation \
+               WHERE project_id = ?1 AND release_id = ?2 AND ",
+            $condition,
+            " ORDER BY free DESC, node_id LIMIT ?3) s JOIN node n ON n.id = s.node_id \
+             JOIN partition p ON p.id = (SELECT q.id FROM partition q WHERE q.node_id = s.node_id \
+               AND q.instance_id IS NULL AND q.active = 1 AND q.capabilities = '[]' \
+               ORDER BY q.position, q.id LIMIT 1) \
+             ORDER BY s.free DESC, n.id"
+        )
+    };
+}
+
 /// The first node, in the order of the policy, that takes an instance. `None` says nothing about
 /// nodes that are not in the index, such as gates.
 fn walk(
@@ -251,19 +269,16 @@ fn walk(
 ) -> Result<Option<Place>, StoreError> {
     let mut after: Option<(i64, i64)> = None;
     loop {
-        let (free, node) = after.unwrap_or((i64::MAX, 0));
-        let rows = sql.all(
-            "SELECT n.id, n.kind, n.project_id, n.scope, n.capacity, n.used, n.contact_at, \
-             n.status_text, n.network_id, n.categories, s.free, p.id, p.position \
-             FROM installation s JOIN node n ON n.id = s.node_id \
-             JOIN partition p ON p.id = (SELECT q.id FROM partition q WHERE q.node_id = s.node_id \
-               AND q.instance_id IS NULL AND q.active = 1 AND q.capabilities = '[]' \
-               ORDER BY q.position, q.id LIMIT 1) \
-             WHERE s.project_id = ?1 AND s.release_id = ?2 AND s.free > 0 \
-             AND (s.free < ?3 OR (s.free = ?3 AND s.node_id > ?4)) \
-             ORDER BY s.free DESC, s.node_id LIMIT ?5",
-            params![wish.project.0, release, free, node, WALK_NODES],
-        )?;
+        let rows = match after {
+            None => sql.all(
+                walk_from!("free > 0"),
+                params![wish.project.0, release, WALK_NODES],
+            ),
+            Some((free, node)) => sql.all(
+                walk_from!("free > 0 AND free <= ?4 AND (free < ?4 OR node_id > ?5)"),
+                params![wish.project.0, release, WALK_NODES, free, node],
+            ),
+        }?;
         let mut views = Vec::with_capacity(rows.len());
         for row in &rows {
             let free = row.int(10)?;

@@ -221,7 +221,8 @@ impl Store {
             let rows = sql.all(
                 select_instances!(
                     "LEFT JOIN remote_instance m ON m.instance_id = i.id \
-                     WHERE p.node_id = ?1 AND i.removed_at IS NULL \
+                     WHERE i.id IN (SELECT q.instance_id FROM partition q WHERE q.node_id = ?1 \
+                     AND q.instance_id IS NOT NULL) AND i.removed_at IS NULL \
                      AND (m.sent_timestamp IS NULL OR m.sent_timestamp <> i.timestamp \
                           OR m.answered_at IS NULL OR m.answered_at < ?2) \
                      ORDER BY COALESCE(m.answered_at, 0), i.id LIMIT ?3"

@@ -169,6 +169,15 @@ fn examine(sql: &mut Connection, caller: Caller, wanted: &Wanted) -> Result<Situ
                 ))
                 .into());
             }
+            if requester.record.state == InstanceState::Destroyed
+                && wanted.state != Some(InstanceState::Destroyed)
+            {
+                return Err(Refusal::Conflict(format!(
+                    "{} is being destroyed: it requests nothing any more",
+                    requester.record.key
+                ))
+                .into());
+            }
             let known = instances::by_title(sql, tree, title)?;
             let root = if requester.record.requester.is_none() {
                 Some(requester.record.state)

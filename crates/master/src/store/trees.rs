@@ -1,6 +1,6 @@
 //! Reading trees and their members.
 
-use super::instances::{self, Found, from_row, select_instances};
+use super::instances::{self, Found};
 use super::records::{InstanceRecord, Subject, TreeRecord};
 use super::sql::{Connection, params};
 use super::{Store, StoreError};
@@ -155,16 +155,11 @@ impl Store {
     ) -> Result<Vec<InstanceRecord>, StoreError> {
         self.read(move |sql| {
             super::nodes::gate(sql, caller, Action::SeeNode, node)?;
-            let rows = sql.all(
-                select_instances!(
-                    "WHERE p.node_id = ?1 AND i.host_id IS NULL AND i.removed_at IS NULL \
-                     ORDER BY i.id"
-                ),
-                params![node.key.0],
-            )?;
-            let mut seen = Vec::with_capacity(rows.len());
-            for row in &rows {
-                let found = from_row(row)?;
+            let mut seen = Vec::new();
+            for found in super::nodes::on_node(sql, node.key)? {
+                if found.record.host.is_some() {
+                    continue;
+                }
                 let role = instances::role_of(sql, caller, found.record.project)?;
                 let facts = found.facts(role);
                 if access::verdict(caller, Action::SeeInstance, &facts) == access::Verdict::Allowed

@@ -120,9 +120,10 @@ CREATE TABLE partition (
   addresses TEXT NOT NULL,
   capabilities TEXT NOT NULL,
   -- What it holds: one instance at most, and an instance is in one partition at most.
-  instance_id BIGINT UNIQUE,
+  instance_id BIGINT,
   UNIQUE (node_id, name)
 );
+CREATE UNIQUE INDEX partition_instance ON partition (instance_id) WHERE instance_id IS NOT NULL;
 CREATE INDEX partition_free ON partition (node_id, position) WHERE instance_id IS NULL AND active = 1;
 
 -- Releases asked for on nodes.
@@ -193,6 +194,7 @@ CREATE TABLE instance (
 CREATE UNIQUE INDEX instance_title ON instance (tree_id, title) WHERE removed_at IS NULL;
 CREATE INDEX instance_requester ON instance (requester_id) WHERE requester_id IS NOT NULL AND removed_at IS NULL;
 CREATE INDEX instance_host ON instance (host_id) WHERE host_id IS NOT NULL;
+CREATE INDEX instance_serving ON instance (project_id, release_id, software_type, id) WHERE shared = 0 AND placed = 1 AND removed_at IS NULL;
 CREATE INDEX instance_waiting ON instance (project_id, release_id, id) WHERE placed = 0 AND state = 'started' AND removed_at IS NULL;
 
 -- The key and certificate an instance was given, sealed.
