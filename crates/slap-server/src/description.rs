@@ -278,7 +278,8 @@ fn partition(item: &Value) -> Result<PartitionDescription, Problem> {
                 route: None,
             })
         });
-    let routed = tap.and_then(|tap| routed(tap, interface.as_deref()));
+    let routed =
+        tap.and_then(|tap| routed(tap, interface.as_deref().unwrap_or(partition.as_str())));
     Ok(PartitionDescription {
         addresses: plain.chain(routed).take(ADDRESSES_MAX + 1).collect(),
         capabilities: sequence(entries.get("capability_list"))
@@ -294,11 +295,11 @@ fn partition(item: &Value) -> Result<PartitionDescription, Problem> {
 
 /// The address of a tap that has one of its own: it is reached through a gateway, and its interface
 /// is called `route_…` so that it is told apart.
-fn routed(tap: &BTreeMap<String, Value>, interface: Option<&str>) -> Option<AddressDescription> {
+fn routed(tap: &BTreeMap<String, Value>, interface: &str) -> Option<AddressDescription> {
     let ipv4 = |what: &str| text(tap.get(&format!("ipv4_{what}"))).unwrap_or_default();
     let address = Some(ipv4("addr")).filter(|address| !address.is_empty())?;
     Some(AddressDescription {
-        interface: Some(format!("route_{}", interface.unwrap_or_default())),
+        interface: Some(format!("route_{interface}")),
         address,
         netmask: ipv4("netmask"),
         route: Some(Route {

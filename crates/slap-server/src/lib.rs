@@ -8,6 +8,7 @@
 //! - [`Fields`] are the fields of a form or a query string; [`forms`] are the calls made of them
 //!   (P 1.3, 1.4.1);
 //! - [`description`] is what a node tells about itself (P 6.11);
+//! - [`hateoas`] are the hypermedia documents: queries, templates, views (P 4);
 //! - [`headers`] is what the headers of a request tell: which partition calls, under which URL;
 //! - [`json_rpc`] are the JSON calls, as data: names, schemas, answers, errors (P 3); [`json`]
 //!   writes JSON as Python does;
@@ -17,6 +18,7 @@
 pub mod description;
 mod fields;
 pub mod forms;
+pub mod hateoas;
 pub mod headers;
 pub mod json;
 pub mod json_rpc;

@@ -5,14 +5,12 @@ use axum::response::Response;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 use slap::instance_xml;
+use slap_server::hateoas::{self, Ask, Field, News, Query, ROWS_MAX, Search, Templates, View};
 use slap_server::json::{self, Spacing};
 
 use super::reports::Subject;
 use super::{Allow, App, Call, Problem};
 use crate::domain::{Instance, Node, Record, TreeGuid};
-
-/// Longest list, whatever is asked for.
-const ROWS_MAX: usize = 10_000;
 
 /// What a path segment may hold as it is. The slash is among it: titles that hold one are the rest
 /// of the path.
@@ -47,93 +45,22 @@ fn answer(value: &Value) -> Response {
 }
 
 fn index(app: &App, call: &Call) -> Result<Response, Problem> {
-    let arguments = call.arguments();
-    match arguments.get("mode") {
-        None => Ok(answer(&root(&format!("{}/hateoas/", call.base_url())))),
-        Some("search") => {
-            let columns: Vec<&str> = arguments
-                .all("select_list")
-                .flat_map(|list| list.split(','))
-                .map(str::trim)
-                .collect();
-            let limit = arguments
-                .get("limit")
-                .and_then(|limit| limit.parse().ok())
-                .unwrap_or(ROWS_MAX);
-            search(app, arguments.need("query")?, &columns, limit.min(ROWS_MAX))
-        }
-        Some("traverse") => {
-            let url = arguments.need("relative_url")?;
-            document(app, url.strip_prefix("/hateoas/").unwrap_or(url))
-        }
-        Some(other) => Err(Problem::bad_request(format!("Unhandled mode: {other}"))),
+    match Ask::read(&call.arguments(), ROWS_MAX)? {
+        Ask::Root => Ok(answer(&hateoas::root(
+            &format!("{}/hateoas/", call.base_url()),
+            Templates::Simple,
+            None,
+        ))),
+        Ask::Search(asked) => search(app, &asked),
+        Ask::Traverse(url) => document(app, url.strip_prefix("/hateoas/").unwrap_or(url)),
     }
 }
 
-fn root(url: &str) -> Value {
-    json!({"_links": {
-        "raw_search": {
-            "href": format!("{url}?mode=search&query={{query}}&select_list={{select_list}}"),
-        },
-        "traverse": {
-            "href": format!("{url}?mode=traverse&relative_url={{relative_url}}&view={{view}}"),
-        },
-    }})
-}
-
-/// What a query asks for.
-#[derive(Debug, PartialEq, Eq)]
-enum Query<'a> {
-    /// Trees, all or those of one title.
-    Trees(Option<&'a str>),
-    /// Nodes, all or the one of a reference.
-    Nodes(Option<&'a str>),
-    /// The instances of a tree.
-    Instances(&'a str),
-    /// The installations on a node.
-    Installations(&'a str),
-}
-
-impl<'a> Query<'a> {
-    /// Understands the queries clients send (P 4.3, 4.5). They paste titles between double quotes as
-    /// they are, so a value goes up to the last quote.
-    fn parse(query: &'a str) -> Option<Self> {
-        let (kind, rest) = query
-            .strip_prefix("portal_type:")?
-            .split_once(" AND validation_state:validated")?;
-        let condition = |key: &str| {
-            rest.strip_prefix(" AND ")?
-                .strip_prefix(key)?
-                .strip_prefix(":=\"")?
-                .strip_suffix('"')
-        };
-        let optional = |key: &str| {
-            if rest.is_empty() {
-                Some(None)
-            } else {
-                condition(key).map(Some)
-            }
-        };
-        match kind {
-            "\"Instance Tree\"" | "\"Hosting Subscription\"" => optional("title").map(Query::Trees),
-            "\"Compute Node\"" | "\"Computer\"" => optional("reference").map(Query::Nodes),
-            "(\"Software Instance\", \"Slave Instance\")" => {
-                condition("default_specialise_title").map(Query::Instances)
-            }
-            "\"Software Installation\"" => {
-                condition("default_aggregate_reference").map(Query::Installations)
-            }
-            _ => None,
-        }
-    }
-}
-
-fn search(app: &App, query: &str, columns: &[&str], limit: usize) -> Result<Response, Problem> {
-    let understood = Query::parse(query)
-        .ok_or_else(|| Problem::bad_request(format!("Unhandled query: {query}")))?;
-    let rows: Vec<Value> = match understood {
+fn search(app: &App, asked: &Search<'_>) -> Result<Response, Problem> {
+    let rows: Vec<Value> = match &asked.query {
         Query::Trees(None) => app.store.roots()?.iter().map(tree_row).collect(),
-        Query::Trees(Some(title)) => spellings(title)
+        Query::Trees(Some(title)) => title
+            .values()
             .iter()
             .flat_map(|title| [(title, false), (title, true)])
             .filter_map(|(title, shared)| app.store.root(title, shared).transpose())
@@ -143,37 +70,19 @@ fn search(app: &App, query: &str, columns: &[&str], limit: usize) -> Result<Resp
             .store
             .nodes()?
             .iter()
-            .filter(|node| reference.is_none_or(|reference| node.node.as_str() == reference))
+            .filter(|node| reference.is_none_or(|reference| reference.means(node.node.as_str())))
             .map(node_row)
             .collect(),
         Query::Instances(title) => app
             .store
-            .tree(title)?
+            .tree(title.pasted())?
             .iter()
-            .map(|instance| instance_row(instance, columns))
+            .map(|instance| instance_row(instance, &asked.columns))
             .collect::<Result<_, _>>()?,
-        Query::Installations(reference) => installation_rows(app, reference)?,
+        Query::Installations(reference) => installation_rows(app, reference.pasted())?,
     };
-    let rows: Vec<Value> = rows.into_iter().take(limit).collect();
-    Ok(answer(&json!({"_embedded": {"contents": rows}})))
-}
-
-/// The titles a quoted value may mean: upstream's clients paste it as it is, ours escape quotes and
-/// backslashes as the query language of ERP5 wants it.
-fn spellings(value: &str) -> Vec<String> {
-    let mut unescaped = String::with_capacity(value.len());
-    let mut characters = value.chars();
-    while let Some(character) = characters.next() {
-        unescaped.push(match character {
-            '\\' => characters.next().unwrap_or(character),
-            other => other,
-        });
-    }
-    let mut titles = vec![value.to_owned()];
-    if unescaped != value {
-        titles.push(unescaped);
-    }
-    titles
+    let rows = rows.into_iter().skip(asked.skip).take(asked.limit);
+    Ok(answer(&hateoas::search_result(rows)))
 }
 
 fn relative_url(kind: &str, name: &str) -> String {
@@ -288,109 +197,50 @@ fn document(app: &App, path: &str) -> Result<Response, Problem> {
 
 /// The parameters as an instance XML.
 fn text_content(instance: &Instance) -> Result<String, Problem> {
-    instance_xml::encode(&instance.parameters.as_text())
-        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
-}
-
-fn field(kind: &str, key: &str, default: Value) -> Value {
-    json!({"default": default, "key": key, "type": kind})
+    instance_xml::encode(&instance.parameters.as_text()).map_err(Problem::internal)
 }
 
 /// `my_news` is there only when something was reported: upstream's proxy never tells any.
 fn instance_document(instance: &Instance, news: Option<&Record>) -> Result<Value, Problem> {
-    let text = |name: &str, value: Value| field("StringField", &format!("field_{name}"), value);
     let connection = instance
         .connection
         .as_ref()
         .map(instance_xml::encode)
         .transpose()
-        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    let mut document = json!({
-        "_embedded": {"_view": {
-            "form_id": field("StringField", "form_id", json!("InstanceTree_viewAsHateoas")),
-            "my_connection_parameter_list": text("my_connection_parameter_list", json!(connection)),
-            "my_reference": text("my_reference", json!(instance.title)),
-            "my_root_slave": field(
-                "IntegerField",
-                "field_my_root_slave",
-                json!(u8::from(instance.shared)),
-            ),
-            "my_slap_state": text("my_slap_state", json!(instance.state.as_str())),
-            "my_source_reference": text("my_source_reference", json!(instance.software_type)),
-            "my_text_content": text("my_text_content", json!(text_content(instance)?)),
-            "my_url_string": text("my_url_string", json!(instance.release)),
-        }},
-        "_links": {"type": {"name": "Instance Tree"}},
-    });
+        .map_err(Problem::internal)?;
+    let mut view = View::new("Instance Tree")
+        .keyed(
+            "form_id",
+            Field::Text,
+            "form_id",
+            "InstanceTree_viewAsHateoas",
+        )
+        .field("my_connection_parameter_list", Field::Text, connection)
+        .field("my_reference", Field::Text, instance.title.as_str())
+        .field("my_root_slave", Field::Integer, u8::from(instance.shared))
+        .field("my_slap_state", Field::Text, instance.state.as_str())
+        .field(
+            "my_source_reference",
+            Field::Text,
+            instance.software_type.as_str(),
+        )
+        .field("my_text_content", Field::Text, text_content(instance)?)
+        .field("my_url_string", Field::Text, instance.release.as_str());
     if let Some(record) = news {
-        let entry = json!({"state": record.state, "text": record.text});
-        let view = &mut document["_embedded"]["_view"];
-        view["my_news"] = text("my_news", json!({"instance": [entry]}));
-        view.sort_all_objects();
+        let news = Value::from(News {
+            text: record.text.clone(),
+            state: record.state.clone(),
+        });
+        view = view.field("my_news", Field::Text, json!({"instance": [news]}));
     }
-    Ok(document)
+    Ok(view.into())
 }
 
 fn node_document(node: &Node) -> Value {
     let reference = node.node.as_str();
-    json!({
-        "_embedded": {"_view": {
-            "form_id": field("StringField", "computer", json!(reference)),
-            "my_reference": field("StringField", "reference", json!(reference)),
-            "my_title": field("StringField", "reference", json!(reference)),
-        }},
-        "_links": {"type": {"name": "Computer"}},
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn titles_are_found_pasted_or_escaped() {
-        assert_eq!(spellings("a b"), ["a b"]);
-        assert_eq!(spellings("a\"b"), ["a\"b"]);
-        assert_eq!(spellings("a\\\"b\\\\c"), ["a\\\"b\\\\c", "a\"b\\c"]);
-        assert_eq!(spellings("end\\"), ["end\\"]);
-    }
-
-    #[test]
-    fn the_queries_clients_send() {
-        let base = "portal_type:\"Instance Tree\" AND validation_state:validated";
-        assert_eq!(Query::parse(base), Some(Query::Trees(None)));
-        for title in ["X", "a\"b", "a/b", "", "x AND title:=\"y", "é b"] {
-            assert_eq!(
-                Query::parse(&format!("{base} AND title:=\"{title}\"")),
-                Some(Query::Trees(Some(title)))
-            );
-        }
-        for (query, expected) in [
-            (
-                "portal_type:\"Compute Node\" AND validation_state:validated AND reference:=\"C-1\"",
-                Query::Nodes(Some("C-1")),
-            ),
-            (
-                "portal_type:(\"Software Instance\", \"Slave Instance\") AND \
-                 validation_state:validated AND default_specialise_title:=\"T\"",
-                Query::Instances("T"),
-            ),
-            (
-                "portal_type:\"Software Installation\" AND validation_state:validated AND \
-                 default_aggregate_reference:=\"C-1\"",
-                Query::Installations("C-1"),
-            ),
-        ] {
-            assert_eq!(Query::parse(query), Some(expected), "{query}");
-        }
-        for query in [
-            "",
-            "zz",
-            "portal_type:\"Person\" AND validation_state:validated",
-            "portal_type:\"Instance Tree\" AND validation_state:validated AND reference:=\"x\"",
-            "portal_type:\"Instance Tree\" AND validation_state:validated AND title:=\"x",
-        ] {
-            assert_eq!(Query::parse(query), None, "{query}");
-        }
-    }
+    View::new("Computer")
+        .keyed("form_id", Field::Text, "computer", reference)
+        .keyed("my_reference", Field::Text, "reference", reference)
+        .keyed("my_title", Field::Text, "reference", reference)
+        .into()
 }
