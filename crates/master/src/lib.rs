@@ -14,7 +14,18 @@ pub mod api;
 pub mod auth;
 pub mod domain;
 pub mod events;
+mod files;
+mod first_start;
+mod identity;
 pub mod pki;
 pub mod remote;
+mod serve;
 pub mod server;
+mod settings;
 pub mod store;
+
+pub use files::FilesError;
+pub use first_start::{FirstStartError, Welcome};
+pub use identity::ServerIdentityError;
+pub use serve::{ServeError, Server, Shutdown, Started, serve};
+pub use settings::{Given, Listen, PORT, Settings, SettingsError};
