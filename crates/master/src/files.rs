@@ -96,7 +96,8 @@ impl DataDir {
             std::fs::set_permissions(path, Permissions::from_mode(0o700))
                 .map_err(io("close for others", path))?;
         }
-        Ok(DataDir(path.to_owned()))
+        let path = std::path::absolute(path).map_err(io("find", path))?;
+        Ok(DataDir(path))
     }
 
     /// Where a file of this name is.

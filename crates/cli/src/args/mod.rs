@@ -1,6 +1,7 @@
 //! What may be typed: the whole command line, with upstream's words (C 1).
 
 pub(crate) mod client;
+pub(crate) mod master;
 pub(crate) mod node;
 pub(crate) mod proxy;
 pub(crate) mod standalone;
@@ -91,6 +92,9 @@ pub(crate) enum Command {
     Computer(client::Computer),
     /// Run this machine as a compute node
     Node(Box<node::Node>),
+    /// Run a Master for many users and nodes, and administrate it
+    #[command(subcommand, arg_required_else_help = true)]
+    Master(master::Master),
     /// A Master for one machine, without security, on loopback
     #[command(subcommand, arg_required_else_help = true)]
     Proxy(proxy::Proxy),

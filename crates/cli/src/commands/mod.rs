@@ -2,6 +2,7 @@
 
 mod complete;
 mod computer;
+mod master;
 mod node;
 mod proxy;
 mod request;
@@ -44,6 +45,7 @@ pub(crate) fn run(command: Command, global: &Global) -> CommandResult {
         Command::Computer(Computer::List(arguments)) => computer::list(&arguments),
         Command::Computer(Computer::Info(arguments)) => computer::info(&arguments),
         Command::Node(arguments) => node::run(*arguments, global),
+        Command::Master(arguments) => master::run(arguments),
         Command::Proxy(arguments) => proxy::run(arguments),
         Command::Standalone(arguments) => crate::standalone::run(&arguments, global),
         Command::Complete(arguments) => complete::run(&arguments),

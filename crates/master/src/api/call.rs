@@ -69,6 +69,11 @@ impl Origin {
         }
     }
 
+    /// Whether nobody on the way can listen in, or a proxy that is trusted answers for that.
+    pub(crate) fn is_safe(&self) -> bool {
+        self.peer.tls || self.proxied || self.peer.address.ip().is_loopback()
+    }
+
     /// Whether a program on this machine calls.
     pub(crate) fn is_local(&self) -> bool {
         self.address.is_some_and(|address| address.is_loopback())
@@ -185,10 +190,11 @@ mod tests {
         let stranger = Origin::of(&peer("192.0.2.9:1", false), &claims, &proxies, PUBLIC);
         assert_eq!(stranger.address.unwrap().to_string(), "192.0.2.9");
         assert_eq!(stranger.base_url, "http://10.0.0.1:8443");
+        assert!(!stranger.is_safe());
         let proxied = Origin::of(&peer("127.0.0.1:1", false), &claims, &proxies, PUBLIC);
         assert_eq!(proxied.address.unwrap().to_string(), "192.0.2.7");
         assert_eq!(proxied.base_url, PUBLIC);
-        assert!(!proxied.is_local());
+        assert!(!proxied.is_local() && proxied.is_safe());
         // A proxy that does not say whom it speaks for speaks for nobody of this machine.
         let silent = headers(&[("host", "h")]);
         assert!(!Origin::of(&peer("127.0.0.1:1", false), &silent, &proxies, PUBLIC).is_local());

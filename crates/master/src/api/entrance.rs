@@ -178,6 +178,11 @@ async fn answer(
     };
     visit.entry = Some(entry);
     let endpoint = entry.endpoint;
+    if !visit.origin.is_safe() {
+        return Err(Problem::forbidden(
+            "This port is for proxies in front of this Master; use its https address",
+        ));
+    }
     if endpoint.verb == Verb::Post
         && comes_from_another_site(&parts.headers, &visit.origin, &app.place.public_url)
     {

@@ -6,6 +6,7 @@
 
 mod cache;
 mod call;
+pub(crate) mod description;
 mod endpoint;
 mod entrance;
 mod metrics;

@@ -6,17 +6,16 @@ use std::sync::atomic::Ordering;
 use axum::body::Bytes;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use slap::format::NodeFormat;
 use slap::marshal;
 use slap::usage::Usage;
 use slap_server::Problem;
+use slap_server::description::NodeDescription;
 use slap_server::forms::SupplyForm;
 
-use super::super::{App, Call, reply};
+use super::super::{App, Call, description, reply};
 use super::documents;
 use super::report::nothing;
 use crate::domain::{Caller, NodeKind, NodeReference, ProjectKey};
-use crate::store::{Address, NodeDescription, PartitionDescription, Route};
 
 /// Everything a node is told: the document it polls. An idle poll costs one look-up.
 pub(super) async fn document(app: Arc<App>, call: Call) -> Result<Response, Problem> {
@@ -91,52 +90,12 @@ pub(super) async fn create(app: Arc<App>, call: Call) -> Result<Response, Proble
 
 /// What a node tells about itself (P 6.11).
 pub(super) async fn format(app: Arc<App>, call: Call) -> Result<Response, Problem> {
-    let form = call.form();
-    form.need("xml")?;
-    let value = form.value("xml")?;
-    let format = NodeFormat::from_value(&value)
-        .map_err(|error| Problem::bad_request(format!("The field xml: {error}")))?;
-    let node = super::node_named(format.node.as_str())?;
-    let description = NodeDescription {
-        partitions: format.partitions.into_iter().map(described).collect(),
-        further: further(&value).to_string(),
-    };
-    app.store.format(call.caller, node, description).await?;
+    let told = NodeDescription::read(&call.form())?;
+    let node = super::node_named(told.node.as_str())?;
+    app.store
+        .format(call.caller, node, description::kept(told))
+        .await?;
     Ok(reply::text("Content properly posted."))
-}
-
-fn described(partition: slap::format::PartitionFormat) -> PartitionDescription {
-    let interface = partition.interface;
-    let plain = partition.addresses.into_iter().map(|address| Address {
-        interface: interface.clone(),
-        ip: address.address,
-        route: None,
-    });
-    let routed = partition.route.map(|route| Address {
-        interface: format!("route_{}", route.interface),
-        ip: route.address,
-        route: Some(Route {
-            gateway: route.gateway,
-            netmask: route.netmask,
-            network: route.network,
-        }),
-    });
-    PartitionDescription {
-        name: partition.partition.into(),
-        addresses: plain.chain(routed).collect(),
-        capabilities: partition.capabilities,
-    }
-}
-
-/// The rest of a description, for people to see.
-fn further(value: &slap::Value) -> serde_json::Value {
-    match value.to_json() {
-        serde_json::Value::Object(mut entries) => {
-            entries.remove("partition_list");
-            entries.into()
-        }
-        other => other,
-    }
 }
 
 /// A node asks for reprocessing of all that is on it.
