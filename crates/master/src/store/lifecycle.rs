@@ -7,7 +7,7 @@ use super::instances::{self, Found};
 use super::records::Texts;
 use super::sql::params;
 use super::writer::Tx;
-use crate::domain::{InstanceKey, NodeKey, ProjectKey, Timestamp};
+use crate::domain::{InstanceKey, NodeKey, ProjectKey, Timestamp, tree};
 
 /// Texts as the database keeps them.
 pub(super) fn json_text(texts: &Texts) -> Result<String, StoreError> {
@@ -58,72 +58,69 @@ fn raise(tx: &mut Tx<'_>, key: InstanceKey, from: Timestamp) -> Result<(), Store
     Ok(())
 }
 
-/// Changes what an instance shall be; when the root of a tree stops, so do its members (P 6.10).
+/// Changes what an instance shall be, and with it whoever depends on it: who was requested by a
+/// destroyed one is destroyed, in a stopped tree nobody is started (P 6.10). Those on no node are
+/// gone at once; the others when their node says so.
 pub(super) fn set_state(
     tx: &mut Tx<'_>,
     found: &Found,
     state: InstanceState,
 ) -> Result<(), StoreError> {
-    tx.execute(
-        "UPDATE instance SET state = ?2 WHERE id = ?1",
-        params![found.record.key.0, state.as_str()],
-    )?;
-    if found.record.requester.is_none() && state == InstanceState::Stopped {
-        for member in instances::of_tree(tx.sql(), found.record.tree)? {
-            if member.record.key != found.record.key
-                && member.record.state == InstanceState::Started
-            {
-                tx.execute(
-                    "UPDATE instance SET state = 'stopped' WHERE id = ?1",
-                    params![member.record.key.0],
-                )?;
-                touch(tx, &member)?;
-            }
-        }
+    put_state(tx, found, state)?;
+    let is_root = found.record.requester.is_none();
+    if state == InstanceState::Started || (state == InstanceState::Stopped && !is_root) {
+        return Ok(());
     }
-    Ok(())
-}
-
-/// Has an instance destroyed, and all that it requested, and all that those requested (P 6.10). What
-/// is on no node is gone at once; the rest when its node says so.
-pub(super) fn destroy(tx: &mut Tx<'_>, found: &Found) -> Result<(), StoreError> {
-    let rows = tx.all(
-        "WITH RECURSIVE below(id) AS (\
-           SELECT id FROM instance WHERE id = ?1 \
-           UNION SELECT i.id FROM instance i JOIN below b ON i.requester_id = b.id \
-           WHERE i.removed_at IS NULL) \
-         SELECT id FROM below ORDER BY id",
-        params![found.record.key.0],
-    )?;
-    for row in &rows {
-        let key = InstanceKey(row.int(0)?);
-        if let Some(member) = instances::by_key(tx.sql(), key)?
-            && member.record.state != InstanceState::Destroyed
+    let members = instances::of_tree(tx.sql(), found.record.tree)?;
+    let root = members
+        .iter()
+        .find(|member| member.record.requester.is_none())
+        .map_or(InstanceState::Destroyed, |root| root.record.state);
+    let plain: Vec<tree::Member> = members
+        .iter()
+        .map(|member| tree::Member {
+            key: member.record.key,
+            requester: member.record.requester,
+            state: member.record.state,
+            host: member.record.host,
+        })
+        .collect();
+    for change in tree::propagate(root, &plain) {
+        if let Some(member) = members
+            .iter()
+            .find(|member| member.record.key == change.key)
         {
-            destroy_one(tx, &member)?;
+            put_state(tx, member, change.state)?;
         }
     }
-    if found.record.requester.is_none() {
+    for member in instances::of_tree(tx.sql(), found.record.tree)? {
+        let place = member
+            .record
+            .placement
+            .as_ref()
+            .map(|place| place.node.kind);
+        if member.record.state == InstanceState::Destroyed
+            && tree::gone_at_once(member.record.shared, place)
+        {
+            remove(tx, &member)?;
+        }
+    }
+    if is_root && state == InstanceState::Destroyed {
         let now = tx.now();
         tx.execute(
             "UPDATE tree SET archived_at = ?2 WHERE id = ?1 AND archived_at IS NULL",
             params![found.record.tree.0, now.0],
         )?;
     }
-    tx.changes.trees.insert(found.record.tree);
     Ok(())
 }
 
-fn destroy_one(tx: &mut Tx<'_>, found: &Found) -> Result<(), StoreError> {
+fn put_state(tx: &mut Tx<'_>, found: &Found, state: InstanceState) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE instance SET state = 'destroyed' WHERE id = ?1",
-        params![found.record.key.0],
+        "UPDATE instance SET state = ?2 WHERE id = ?1",
+        params![found.record.key.0, state.as_str()],
     )?;
-    touch(tx, found)?;
-    if found.partition.is_none() || found.record.shared {
-        remove(tx, found)?;
-    }
-    Ok(())
+    touch(tx, found)
 }
 
 /// An instance is no more: its partition is free, its certificates are of no use, the shared
@@ -131,7 +128,7 @@ fn destroy_one(tx: &mut Tx<'_>, found: &Found) -> Result<(), StoreError> {
 pub(super) fn remove(tx: &mut Tx<'_>, found: &Found) -> Result<(), StoreError> {
     let record = &found.record;
     let now = tx.now();
-    if record.shared {
+    if record.host.is_some() {
         leave_host(tx, found)?;
     } else if let (Some(partition), Some(node)) = (found.partition, found.node()) {
         vacate(tx, partition.0, node, record.project, found.units)?;

@@ -1,7 +1,7 @@
 //! What instances and their nodes say: published parameters, states, errors, bangs, new names.
 
 use serde_json::json;
-use slap::{InstanceState, InstanceTitle};
+use slap::InstanceTitle;
 
 use super::audit::audit;
 use super::instances::{self, Found};
@@ -10,7 +10,7 @@ use super::sql::params;
 use super::writer::Tx;
 use super::{Store, StoreError, lifecycle};
 use crate::domain::access::{Action, Caller};
-use crate::domain::{InstanceKey, Refusal};
+use crate::domain::{InstanceKey, Refusal, report};
 
 /// Instances above one another at most: what goes up stops there.
 const DEPTH_MAX: usize = 1_000;
@@ -97,13 +97,9 @@ pub(super) fn publish(
 
 /// Takes an instance away that its node says is destroyed.
 pub(super) fn gone(tx: &mut Tx<'_>, caller: Caller, found: &Found) -> Result<(), StoreError> {
-    if found.record.state != InstanceState::Destroyed {
-        return Err(Refusal::Conflict(format!(
-            "the destruction of {} was not asked for: it stays {}",
-            found.record.key, found.record.state
-        ))
-        .into());
-    }
+    let life = report::Life::Wanted(found.record.state);
+    report::report_instance(life, report::InstanceReport::Destroyed)
+        .map_err(|refused| Refusal::Conflict(format!("{}: {refused}", found.record.key)))?;
     lifecycle::remove(tx, found)?;
     audit(
         tx,

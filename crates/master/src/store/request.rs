@@ -12,8 +12,8 @@ use super::sql::{Connection, params};
 use super::writer::Tx;
 use super::{Store, StoreError, lifecycle, placement};
 use crate::domain::access::{self, Action, Caller, Facts};
-use crate::domain::request::{Asked, Decision, Differences, SUCCESSORS_MAX, Stored, decide};
-use crate::domain::{InstanceKey, PersonKey, ProjectKey, Refusal, Sla, TreeKey, sla};
+use crate::domain::request::{Asked, Decision, Differences, Stored, decide};
+use crate::domain::{InstanceKey, PersonKey, ProjectKey, Refusal, Sla, TreeKey, sla, tree};
 
 /// Projects a person may belong to for one to be guessed.
 const GUESS_PROJECTS: usize = 2;
@@ -140,7 +140,7 @@ fn execute(tx: &mut Tx<'_>, caller: Caller, wanted: &Wanted) -> Result<Done, Sto
             differences,
         ),
         (Decision::Destroy, Some(found)) => {
-            lifecycle::destroy(tx, &found)?;
+            lifecycle::set_state(tx, &found, InstanceState::Destroyed)?;
             note(tx, caller, "destroy", &found.record, json!({}))?;
             Ok(being_destroyed(&found))
         }
@@ -447,41 +447,61 @@ fn check_update(
             }
         }
         Place::Member { requester } if differences.requester => {
-            check_successors(sql, requester.record.key)?;
-            // Who is requested may not, through others, have requested who asks.
-            let mut above = Some(requester.record.key);
-            while let Some(key) = above {
-                if key == found.record.key {
-                    return Err(Refusal::Conflict(format!(
-                        "{:?} cannot be requested by what it requested itself",
-                        found.record.title
-                    ))
-                    .into());
-                }
-                above = instances::by_key(sql, key)?.and_then(|found| found.record.requester);
-            }
+            check_link(sql, requester, Some(found))?;
         }
         _ => {}
     }
     Ok(())
 }
 
-fn check_successors(sql: &mut Connection, requester: InstanceKey) -> Result<(), StoreError> {
+/// Checks that an instance may request another one, which may be new (P 6.4).
+fn check_link(
+    sql: &mut Connection,
+    requester: &Found,
+    requested: Option<&Found>,
+) -> Result<(), StoreError> {
+    let requested = requested.map(|found| found.record.key);
+    let mut chain = vec![requester.record.key];
+    let mut above = requester.record.requester;
+    while let Some(key) = above.filter(|_| chain.len() <= tree::DEPTH_MAX) {
+        chain.push(key);
+        above = instances::by_key(sql, key)?.and_then(|found| found.record.requester);
+    }
+    let members = if requested.is_some() {
+        instances::of_tree(sql, requester.record.tree)?
+    } else {
+        Vec::new()
+    };
+    let mut height = 0;
+    let mut level: Vec<InstanceKey> = requested.into_iter().collect();
+    while height <= tree::DEPTH_MAX {
+        level = members
+            .iter()
+            .filter(|member| {
+                member
+                    .record
+                    .requester
+                    .is_some_and(|requester| level.contains(&requester))
+            })
+            .map(|member| member.record.key)
+            .collect();
+        if level.is_empty() {
+            break;
+        }
+        height += 1;
+    }
     let count = sql
         .one(
-            "SELECT COUNT(*) FROM instance WHERE requester_id = ?1 AND removed_at IS NULL",
-            params![requester.0],
+            "SELECT COUNT(*) FROM instance WHERE requester_id = ?1 AND removed_at IS NULL \
+             AND state <> 'destroyed' AND id <> ?2",
+            params![requester.record.key.0, requested.map_or(0, |key| key.0)],
         )?
         .map(|row| row.int(0))
         .transpose()?
         .unwrap_or_default();
-    if usize::try_from(count).unwrap_or(usize::MAX) >= SUCCESSORS_MAX {
-        return Err(Refusal::TooMany(format!(
-            "{requester} requested {SUCCESSORS_MAX} instances already, which is the most one may"
-        ))
-        .into());
-    }
-    Ok(())
+    let successors = usize::try_from(count).unwrap_or(usize::MAX);
+    tree::check_link(&chain, successors, requested, height)
+        .map_err(|mistake| Refusal::Conflict(mistake.to_string()).into())
 }
 
 fn create(
@@ -509,7 +529,7 @@ fn create(
             (tree, project, None)
         }
         Place::Member { requester } => {
-            check_successors(tx.sql(), requester.record.key)?;
+            check_link(tx.sql(), requester, None)?;
             let record = &requester.record;
             (record.tree, record.project, Some(record.key))
         }
