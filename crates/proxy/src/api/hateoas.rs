@@ -7,10 +7,11 @@ use serde_json::{Map, Value, json};
 use slap::instance_xml;
 use slap_server::hateoas::{self, Ask, Field, News, Query, ROWS_MAX, Search, Templates, View};
 use slap_server::json::{self, Spacing};
+use slap_server::status::Record;
 
 use super::reports::Subject;
 use super::{Allow, App, Call, Problem};
-use crate::domain::{Instance, Node, Record, TreeGuid};
+use crate::domain::{Instance, Node, TreeGuid};
 
 /// What a path segment may hold as it is. The slash is among it: titles that hold one are the rest
 /// of the path.

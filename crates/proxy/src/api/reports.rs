@@ -3,19 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use slap::Value;
+use slap_server::status::{Record, Report};
 
-use crate::domain::{Clock, Place, Record, Report, SystemClock, Timestamp};
+use crate::domain::Place;
 
 /// Most subjects that are remembered. Beyond it new ones are not: a status then says so.
 const SUBJECTS_MAX: usize = 200_000;
-/// "No data since 5 minutes", as upstream counts them, in seconds (quirk 41).
-const SILENT_SECONDS: i64 = 216;
-/// "No data since 15 minutes", as upstream counts them, in seconds (quirk 41).
-const VERY_SILENT_SECONDS: i64 = 432;
-
 /// What is reported about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Subject {
@@ -32,7 +27,7 @@ pub(crate) struct Reports(Mutex<HashMap<Subject, Record>>);
 impl Reports {
     pub(crate) fn note(&self, subject: Subject, report: Report<'_>) {
         let mut records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = SystemClock.now();
+        let now = SystemTime::now();
         if records.len() >= SUBJECTS_MAX && !records.contains_key(&subject) {
             records.retain(|_, record| !record.is_outdated(now));
             if records.len() >= SUBJECTS_MAX {
@@ -53,65 +48,7 @@ impl Reports {
         let records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         records
             .get(subject)
-            .filter(|record| !record.is_outdated(SystemClock.now()))
+            .filter(|record| !record.is_outdated(SystemTime::now()))
             .cloned()
     }
-}
-
-/// The status dictionary of P 1.6. `changed` is when the subject was last changed by a request: our
-/// own key `current` says whether the report came after it.
-pub(crate) fn status(
-    record: Option<&Record>,
-    reference: &str,
-    portal_type: &str,
-    user: &str,
-    changed: Option<Timestamp>,
-) -> Value {
-    let now = SystemClock.now();
-    let mut entries = vec![
-        ("portal_type", Value::text(portal_type)),
-        ("reference", Value::text(reference)),
-    ];
-    match record {
-        None => entries.extend([
-            ("user", Value::text("SlapOS Master")),
-            (
-                "text",
-                Value::text(format!("#error no data found for {reference}")),
-            ),
-            ("state", Value::text("")),
-            ("created_at", Value::text(date(now))),
-            ("since", Value::text(date(now))),
-            ("no_data", Value::Int(1)),
-        ]),
-        Some(record) => {
-            let silent = now.seconds() - record.at.seconds();
-            entries.extend([
-                ("user", Value::text(user)),
-                ("text", Value::text(&record.text)),
-                ("state", Value::text(&record.state)),
-                ("created_at", Value::text(date(record.at))),
-                ("since", Value::text(date(record.since))),
-                (
-                    "no_data_since_5_minutes",
-                    Value::Int((silent > SILENT_SECONDS).into()),
-                ),
-                (
-                    "no_data_since_15_minutes",
-                    Value::Int((silent > VERY_SILENT_SECONDS).into()),
-                ),
-                (
-                    "current",
-                    Value::Int(changed.is_none_or(|changed| record.at >= changed).into()),
-                ),
-            ]);
-        }
-    }
-    Value::dict(entries)
-}
-
-/// RFC 1123, as HTTP writes dates.
-fn date(moment: Timestamp) -> String {
-    let seconds = u64::try_from(moment.seconds()).unwrap_or_default();
-    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds))
 }

@@ -5,7 +5,6 @@ mod allocation;
 mod guid;
 mod instance;
 mod refusal;
-mod report;
 mod request;
 mod time;
 
@@ -15,6 +14,5 @@ pub use instance::{
     Address, Instance, InstanceId, Node, Parameters, Partition, Place, shared_reference,
 };
 pub use refusal::Refusal;
-pub use report::{Record, Report};
 pub use request::{Decision, Known, Request, Update, decide, effective_state};
 pub use time::{Clock, SystemClock, Timestamp};

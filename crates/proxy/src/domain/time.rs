@@ -1,6 +1,6 @@
 //! Processing timestamps: they rise on every change and never otherwise (P 6.8, quirk 7).
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const NANOSECONDS_PER_SECOND: i64 = 1_000_000_000;
 const NANOSECONDS_PER_MICROSECOND: i64 = 1_000;
@@ -41,6 +41,11 @@ impl Timestamp {
     /// Whole seconds since the epoch.
     pub fn seconds(self) -> i64 {
         self.0.div_euclid(NANOSECONDS_PER_SECOND)
+    }
+
+    /// As the system's clock has it.
+    pub fn system(self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_nanos(u64::try_from(self.0).unwrap_or_default())
     }
 
     /// The proxy's wire form: the text of a float of seconds.

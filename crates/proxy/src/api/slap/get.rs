@@ -1,11 +1,14 @@
 //! The calls that read.
 
+use std::time::SystemTime;
+
 use axum::body::Bytes;
 use axum::response::Response;
 use slap::{NodeId, PartitionId, Value, marshal};
 use slap_server::forms::{ProductForm, named_place};
+use slap_server::status;
 
-use super::super::reports::{self, Subject};
+use super::super::reports::Subject;
 use super::super::{App, Call, Problem, text};
 use super::documents;
 use crate::domain::{Place, Refusal};
@@ -92,13 +95,13 @@ fn partition_status(app: &App, call: &Call) -> Result<Response, Problem> {
     })?;
     let guid = place.guid();
     let record = app.reports.get(&Subject::Partition(place));
-    marshalled(&reports::status(
-        record.as_ref(),
-        &guid,
-        "Software Instance",
-        node,
-        found.instance.map(|instance| instance.timestamp),
-    ))
+    let about = status::Subject {
+        reference: &guid,
+        portal_type: "Software Instance",
+        user: node,
+        changed: found.instance.map(|instance| instance.timestamp.system()),
+    };
+    marshalled(&about.status(record.as_ref(), SystemTime::now()))
 }
 
 /// What was last reported about a release on a node (P 1.6).
@@ -106,18 +109,17 @@ fn installation_status(app: &App, call: &Call) -> Result<Response, Problem> {
     let arguments = call.arguments();
     let release = arguments.need("url")?.to_owned();
     let node = arguments.need("computer_id")?.to_owned();
-    let user = node.clone();
     let record = app.reports.get(&Subject::Installation {
-        node,
+        node: node.clone(),
         release: release.clone(),
     });
-    marshalled(&reports::status(
-        record.as_ref(),
-        &release,
-        "Software Installation",
-        &user,
-        None,
-    ))
+    let about = status::Subject {
+        reference: &release,
+        portal_type: "Software Installation",
+        user: &node,
+        changed: None,
+    };
+    marshalled(&about.status(record.as_ref(), SystemTime::now()))
 }
 
 /// The releases of a product, by its name or by one of its releases.

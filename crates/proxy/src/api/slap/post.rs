@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use axum::response::Response;
 use slap::{NodeId, PartitionId, Value, marshal, python};
 use slap_server::forms::{self, PublishForm, RenameForm, SupplyForm, shared_reference};
+use slap_server::status::Report;
 use slap_server::{Fields, RequestForm, headers};
 
 use super::super::cache::Replies;
@@ -13,7 +14,7 @@ use super::super::reports::Subject;
 use super::super::request::{Placed, place as place_request};
 use super::super::{App, Call, Problem, text};
 use super::{documents, get::marshalled};
-use crate::domain::{Place, Refusal, Report, Request};
+use crate::domain::{Place, Refusal, Request};
 
 pub(super) async fn answer(app: &Arc<App>, name: &str, call: &Call) -> Result<Response, Problem> {
     if name == "requestComputerPartition" {
