@@ -17,6 +17,7 @@ mod lifecycle;
 mod nodes;
 mod people;
 mod placement;
+mod products;
 mod projects;
 mod readers;
 mod records;
@@ -33,6 +34,7 @@ mod tests;
 mod tests_identity;
 mod tokens;
 mod trees;
+mod upgrades;
 mod writer;
 
 use std::fmt;
@@ -46,6 +48,7 @@ pub use certificates::{CertificateRecord, NewCertificate};
 pub use changes::Changes;
 pub use error::{OpenError, StoreError};
 pub use people::{NAME_MAX, NewPerson, PAGE_MAX, PersonRecord, SignIn};
+pub use products::{ProductRecord, ReleaseRecord};
 pub use projects::{MemberRecord, ProjectRecord};
 pub use records::*;
 pub use remotes::{RemoteAnswer, RemoteRecord, RemoteSettings, RemoteWork};
@@ -55,6 +58,7 @@ pub use system::Counts;
 pub use tokens::{
     Bearer, IssuedToken, NewToken, SESSION_LIFE, TOKEN_LIFE, TOKEN_LIFE_MAX, TokenRecord,
 };
+pub use upgrades::DecisionRecord;
 
 use crate::domain::{Clock, SystemClock};
 use crate::events::Hub;
@@ -286,6 +290,7 @@ fn start_writer(
 
 /// What belongs into each transaction after its jobs.
 fn conclude(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    upgrades::carry_out_waiting(tx)?;
     placement::place_waiting(tx)?;
     let nodes: Vec<i64> = tx.changes.nodes.iter().map(|node| node.0).collect();
     for node in nodes {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod upgrades;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 

@@ -242,6 +242,7 @@ CREATE TABLE upgrade_decision (
   created_at BIGINT NOT NULL,
   UNIQUE (tree_id, to_release_id)
 );
+CREATE INDEX upgrade_decision_open ON upgrade_decision (to_release_id) WHERE state = 'accepted';
 
 CREATE TABLE usage_report (
   id {KEY},
