@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::audit::audit;
 use super::lifecycle;
-use super::people::{projects_of, role};
+use super::projects::{check_open, check_project, projects_of};
 use super::sql::{Connection, SqlError, params};
 use super::{Store, StoreError};
 use crate::domain::access::{self, Action, Caller, Facts};
@@ -60,32 +60,6 @@ impl ReleaseRecord {
 struct Known {
     key: ProductKey,
     project: ProjectKey,
-}
-
-/// Checks what a caller may do in a project.
-pub(super) fn check_project(
-    sql: &mut Connection,
-    caller: Caller,
-    action: Action,
-    project: ProjectKey,
-) -> Result<(), StoreError> {
-    let shown = format!("project {project}");
-    let facts = Facts {
-        project: Some(project),
-        role: match caller {
-            Caller::Person { person, .. } => role(sql, project, person)?,
-            _ => None,
-        },
-        ..Facts::default()
-    };
-    access::check(caller, action, &facts, &shown)?;
-    match sql.one(
-        "SELECT id FROM project WHERE id = ?1 AND closed_at IS NULL",
-        params![project.0],
-    )? {
-        Some(_) => Ok(()),
-        None => Err(Refusal::NotFound(format!("there is no {shown} that is open")).into()),
-    }
 }
 
 /// The open projects whose products a caller may see. A node and an instance see those of their own.
@@ -159,6 +133,7 @@ fn managed(
     reference: &str,
 ) -> Result<Known, StoreError> {
     check_project(sql, caller, Action::ManageProject, project)?;
+    check_open(sql, project)?;
     known(sql, project, reference)?.ok_or_else(|| {
         Refusal::NotFound(format!(
             "there is no product {reference:?} in project {project}: add it with \
@@ -334,6 +309,7 @@ impl Store {
     ) -> Result<ProductKey, StoreError> {
         self.write(move |tx| {
             check_project(tx.sql(), caller, Action::ManageProject, project)?;
+            check_open(tx.sql(), project)?;
             check_name("reference", &reference)?;
             check_name("title", &title)?;
             let now = tx.now();
