@@ -1,24 +1,22 @@
 //! Running the Master: in a process of its own, or inside another one.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::pin::Pin;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::http::HeaderMap;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::api::{self, App, Identify, Place};
-use crate::domain::Caller;
+use crate::api::{self, App, Place};
+use crate::auth::Auth;
 use crate::events::Hub;
 use crate::files::{DataDir, FilesError};
 use crate::first_start::{self, FirstStartError, Secrets, Welcome};
 use crate::identity::{self, ServerIdentity, ServerIdentityError};
 use crate::pki::{PkiError, random_hex};
 use crate::remote;
-use crate::server::{BoundServer, Limits, ListenSpec, Peer, Server as Sockets, ServerError};
+use crate::server::{BoundServer, Limits, ListenSpec, Server as Sockets, ServerError};
 use crate::settings::{Settings, host_of};
 use crate::store::{OpenError, Store, StoreError};
 
@@ -148,10 +146,12 @@ fn run(
         };
         let app = Arc::new(App::new(
             Arc::clone(&store),
-            Box::new(ByCertificate {
-                store: Arc::clone(&store),
-                trusted_proxies: settings.trusted_proxies.clone(),
-            }),
+            Arc::new(Auth::new(
+                Arc::clone(&store),
+                Arc::clone(&secrets.authority),
+                Arc::clone(&secrets.sealer),
+                settings.trusted_proxies.clone(),
+            )),
             Place {
                 public_url,
                 trusted_proxies: settings.trusted_proxies.clone(),
@@ -331,38 +331,6 @@ where
             tracing::warn!("a duty of the Master was not done: {error}");
         }
         tokio::time::sleep(pause).await;
-    }
-}
-
-/// Knows callers by their certificates only.
-struct ByCertificate {
-    store: Arc<Store>,
-    trusted_proxies: Vec<IpAddr>,
-}
-
-impl Identify for ByCertificate {
-    fn identify<'a>(
-        &'a self,
-        headers: &'a HeaderMap,
-        peer: &'a Peer,
-    ) -> Pin<Box<dyn Future<Output = Result<Caller, StoreError>> + Send + 'a>> {
-        Box::pin(async move {
-            if let Some(name) = &peer.certificate {
-                let shown = (
-                    name.serial_hex.as_str(),
-                    name.fingerprint_sha256_hex.as_str(),
-                );
-                return self
-                    .store
-                    .certificate_caller(&name.common_name, Some(shown))
-                    .await;
-            }
-            let proxied = self.trusted_proxies.contains(&peer.address.ip());
-            match slap_server::headers::text(headers, "remote-user").filter(|_| proxied) {
-                Some(name) => self.store.certificate_caller(name, None).await,
-                None => Ok(Caller::Anonymous),
-            }
-        })
     }
 }
 

@@ -190,10 +190,7 @@ async fn answer(
             "This Master takes no orders from pages of other sites (see the Origin header)",
         ));
     }
-    visit.caller = app
-        .identify
-        .identify(&parts.headers, &visit.origin.peer)
-        .await?;
+    visit.caller = app.auth.caller(&parts.headers, &visit.origin.peer).await?;
     admit(endpoint, visit)?;
     let body = read(app, endpoint, &parts.headers, body).await?;
     let call = Call {

@@ -16,14 +16,10 @@ mod slap;
 mod system;
 
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::http::HeaderMap;
-
-use crate::domain::Caller;
-use crate::server::Peer;
-use crate::store::{Store, StoreError};
+use crate::auth::Auth;
+use crate::store::Store;
 use cache::Documents;
 pub(crate) use call::Call;
 use endpoint::Table;
@@ -31,17 +27,6 @@ pub use endpoint::{Api, Audience, Endpoint, Verb, endpoints};
 use entrance::Large;
 pub(crate) use entrance::router;
 use metrics::Metrics;
-
-/// Finds out who sends a request.
-pub(crate) trait Identify: Send + Sync {
-    /// Who calls: by certificate, by session, by what a trusted proxy says; [`Caller::Anonymous`]
-    /// for everybody else.
-    fn identify<'a>(
-        &'a self,
-        headers: &'a HeaderMap,
-        peer: &'a Peer,
-    ) -> Pin<Box<dyn Future<Output = Result<Caller, StoreError>> + Send + 'a>>;
-}
 
 /// What the entrance needs to know of the configuration.
 #[derive(Debug, Clone, Default)]
@@ -58,7 +43,8 @@ pub(crate) struct App {
     pub(crate) store: Arc<Store>,
     /// Where this Master is.
     pub(crate) place: Place,
-    identify: Box<dyn Identify>,
+    /// Who calls, and how one becomes somebody.
+    pub(crate) auth: Arc<Auth>,
     /// Differs between two starts.
     run_id: String,
     /// Differs between two databases, and before and after one is restored: revisions are worth
@@ -73,7 +59,7 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(
         store: Arc<Store>,
-        identify: Box<dyn Identify>,
+        auth: Arc<Auth>,
         place: Place,
         run_id: String,
         epoch: String,
@@ -81,7 +67,7 @@ impl App {
         App {
             store,
             place,
-            identify,
+            auth,
             run_id,
             epoch,
             documents: Documents::default(),
