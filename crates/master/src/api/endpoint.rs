@@ -158,7 +158,11 @@ macro_rules! handler {
 pub(crate) use handler;
 
 /// The rooms, each with its part of the table.
-const ROOMS: &[&[Endpoint]] = &[super::system::ENDPOINTS, super::slap::ENDPOINTS];
+const ROOMS: &[&[Endpoint]] = &[
+    super::system::ENDPOINTS,
+    super::slap::ENDPOINTS,
+    super::web::ENDPOINTS,
+];
 
 /// Everything that can be called.
 pub fn endpoints() -> impl Iterator<Item = &'static Endpoint> {

@@ -14,6 +14,7 @@ mod problem;
 pub(crate) mod reply;
 mod slap;
 mod system;
+mod web;
 
 use std::net::IpAddr;
 use std::sync::Arc;

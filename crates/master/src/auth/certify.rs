@@ -50,6 +50,11 @@ impl Certifier {
         }
     }
 
+    /// The certificate of the authority, as PEM.
+    pub fn authority_pem(&self) -> &str {
+        self.authority.certificate_pem()
+    }
+
     /// A further certificate for a person.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The legacy calls (P 1.3) with the full Master's meaning (P 6) and documents (P 1.4.2, 1.5).
 
+mod certificates;
 mod documents;
 mod node;
 mod read;
@@ -42,6 +43,15 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         "getHostingSubscriptionIpList",
         handler!(read::tree_addresses),
     ),
+    get(
+        "getComputerPartitionCertificate",
+        handler!(certificates::of_instance),
+    ),
+    post(
+        "generateComputerCertificate",
+        handler!(certificates::generate),
+    ),
+    post("revokeComputerCertificate", handler!(certificates::revoke)),
     post("requestComputerPartition", handler!(request::request)),
     post("requestComputer", handler!(node::create)),
     post("loadComputerConfigurationFromXML", handler!(node::format)),
