@@ -14,6 +14,8 @@ mod problem;
 pub(crate) mod reply;
 mod slap;
 mod system;
+#[cfg(test)]
+pub(crate) mod testing;
 mod web;
 
 use std::net::IpAddr;

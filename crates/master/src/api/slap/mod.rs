@@ -7,6 +7,8 @@ mod read;
 mod report;
 mod request;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use slap::{NodeId, PartitionId};
 use slap_server::{Fields, Problem, forms};
