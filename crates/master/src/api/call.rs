@@ -9,7 +9,6 @@ use slap_server::headers::text;
 use slap_server::{Fields, headers};
 
 use super::endpoint::Endpoint;
-use crate::auth::Session;
 use crate::domain::Caller;
 use crate::server::Peer;
 
@@ -25,8 +24,6 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     /// Who calls.
     pub(crate) caller: Caller,
-    /// The session it calls by: a browser's, on pages for people only.
-    pub(crate) session: Option<Session>,
     /// Where the call comes from.
     pub(crate) origin: Origin,
     /// The name of this request in logs.

@@ -16,7 +16,6 @@ use tokio::sync::Semaphore;
 use super::call::{Origin, comes_from_another_site};
 use super::endpoint::{Endpoint, Entry};
 use super::{Api, App, Audience, Call, Verb, problem, reply};
-use crate::auth::Session;
 use crate::domain::Caller;
 use crate::server::Peer;
 
@@ -193,7 +192,6 @@ async fn answer(
         ));
     }
     visit.caller = app.auth.caller(&parts.headers, &visit.origin.peer).await?;
-    let session = session(app, endpoint.api, visit, &parts.headers).await?;
     admit(endpoint, visit)?;
     let body = read(app, endpoint, &parts.headers, body).await?;
     let call = Call {
@@ -204,30 +202,10 @@ async fn answer(
         headers: parts.headers,
         body,
         caller: visit.caller,
-        session,
         origin: visit.origin.clone(),
         id: visit.id.clone(),
     };
     (endpoint.handler)(Arc::clone(app), call).await
-}
-
-/// The session of a browser that shows no certificate. What programs call knows no cookies, so
-/// nothing is done there in the name of somebody who only looks at a page.
-async fn session(
-    app: &App,
-    api: Api,
-    visit: &mut Visit,
-    headers: &HeaderMap,
-) -> Result<Option<Session>, Problem> {
-    if visit.caller != Caller::Anonymous || !matches!(api, Api::Web | Api::Events) {
-        return Ok(None);
-    }
-    let secure = visit.origin.base_url.starts_with("https://");
-    let session = app.auth.session(headers, secure).await?;
-    if let Some(session) = &session {
-        visit.caller = session.caller;
-    }
-    Ok(session)
 }
 
 /// Whether this caller may come in at all.

@@ -15,7 +15,7 @@ use slap_server::{Fields, Problem, forms};
 
 use super::endpoint::handler;
 use super::{Api, Endpoint};
-use crate::domain::{InstanceKey, NodeReference};
+use crate::domain::{InstanceKey, NodeReference, ProjectKey};
 use crate::store::Subject;
 
 const fn get(name: &'static str, handler: super::endpoint::Handler) -> Endpoint {
@@ -44,6 +44,10 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     get(
         "getHostingSubscriptionIpList",
         handler!(read::tree_addresses),
+    ),
+    get(
+        "getSoftwareReleaseListFromSoftwareProduct",
+        handler!(read::product_releases),
     ),
     get(
         "getComputerPartitionCertificate",
@@ -89,6 +93,20 @@ fn node_named(text: &str) -> Result<NodeReference, Problem> {
 /// The node a field names.
 fn node_in(fields: &Fields<'_>, name: &str) -> Result<NodeReference, Problem> {
     node_named(fields.need(name)?)
+}
+
+/// The project that is named, if one is.
+fn project_in(fields: &Fields<'_>) -> Result<Option<ProjectKey>, Problem> {
+    fields
+        .given("project_reference")
+        .map(project_named)
+        .transpose()
+}
+
+/// The project a text names; a text that is no reference names none.
+fn project_named(text: &str) -> Result<ProjectKey, Problem> {
+    text.parse()
+        .map_err(|_| crate::domain::Refusal::unknown("project", shown(text)).into())
 }
 
 /// The instance on a partition.

@@ -15,7 +15,7 @@ use slap_server::forms::SupplyForm;
 use super::super::{App, Call, description, reply};
 use super::documents;
 use super::report::nothing;
-use crate::domain::{Caller, NodeKind, NodeReference, ProjectKey};
+use crate::domain::{Caller, NodeKind, NodeReference};
 
 /// Everything a node is told: the document it polls. An idle poll costs one look-up.
 pub(super) async fn document(app: Arc<App>, call: Call) -> Result<Response, Problem> {
@@ -77,10 +77,7 @@ fn tagged(mut response: Response, tag: &str) -> Response {
 pub(super) async fn create(app: Arc<App>, call: Call) -> Result<Response, Problem> {
     let form = call.form();
     let title = form.need("computer_title")?.to_owned();
-    let project: ProjectKey = form
-        .need("project_reference")?
-        .parse()
-        .map_err(Problem::not_found)?;
+    let project = super::project_named(form.need("project_reference")?)?;
     let node = app
         .store
         .create_node(call.caller, project, NodeKind::Compute, title)

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::http::header;
 use axum::response::Response;
-use slap::ReleaseUrl;
+use slap::{ReleaseUrl, Value};
 use slap_server::Problem;
+use slap_server::forms::ProductForm;
 
 use super::super::{App, Call, reply};
 use super::documents;
@@ -110,4 +111,26 @@ pub(super) async fn tree_addresses(app: Arc<App>, call: Call) -> Result<Response
     let subject = super::subject(&call.arguments())?;
     let addresses = app.store.tree_addresses(call.caller, subject).await?;
     reply::marshalled(&documents::addresses(&addresses))
+}
+
+/// The releases of a product, the best one first (P 6.14).
+pub(super) async fn product_releases(app: Arc<App>, call: Call) -> Result<Response, Problem> {
+    let arguments = call.arguments();
+    let project = super::project_in(&arguments)?;
+    let releases = match ProductForm::read(&arguments)? {
+        Some(ProductForm::Product(product)) => {
+            app.store
+                .product_releases(call.caller, product.into(), project)
+                .await?
+        }
+        Some(ProductForm::Release(url)) => {
+            app.store
+                .releases_like(call.caller, url.into(), project)
+                .await?
+        }
+        None => Vec::new(),
+    };
+    reply::marshalled(&Value::List(
+        releases.into_iter().map(Value::String).collect(),
+    ))
 }

@@ -7,7 +7,7 @@ use slap_server::{Problem, RequestForm, headers, parameters};
 
 use super::super::{App, Call, reply};
 use super::documents;
-use crate::domain::{Caller, ProjectKey};
+use crate::domain::Caller;
 use crate::store::{Requested, Subject, Wanted};
 
 pub(super) async fn request(app: Arc<App>, call: Call) -> Result<Response, Problem> {
@@ -36,9 +36,10 @@ fn wanted(call: &Call) -> Result<Wanted, Problem> {
         parameters::check(parameters).map_err(Problem::bad_request)?;
     }
     let requester: Option<Subject> = form.requester.as_ref().map(super::subject_at).transpose()?;
-    let project: Option<ProjectKey> = form
+    let project = form
         .project
-        .map(|project| project.parse().map_err(Problem::not_found))
+        .as_deref()
+        .map(super::project_named)
         .transpose()?;
     Ok(Wanted {
         requester,

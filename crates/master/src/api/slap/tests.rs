@@ -783,7 +783,7 @@ async fn certificates_of_nodes_and_instances() {
         cloud.node
     );
     let first = cloud.rig.get(&cloud.node_name, &path).await;
-    assert_eq!(first.header("cache-control"), Some("no-store"));
+    assert_eq!(first.header("cache-control"), Some("private, no-store"));
     let first = first.value();
     let pem = first.as_dict().unwrap();
     assert!(pem["key"].as_str().unwrap().contains("PRIVATE KEY"));
@@ -855,4 +855,36 @@ async fn small_words() {
     let form = [("computer_id", node.as_str()), ("use_string", usage)];
     let reply = cloud.rig.post(&cloud.node_name, "useComputer", &form).await;
     assert_eq!(reply.ok(), "OK");
+
+    for url in ["http://example.com/old.cfg", RELEASE] {
+        let (store, project) = (&cloud.rig.store, cloud.rig.project);
+        let (caller, product) = (crate::domain::Caller::Master, "app".to_owned());
+        store
+            .create_product(caller, project, product.clone(), "App".to_owned())
+            .await
+            .unwrap();
+        store
+            .add_release(caller, project, product, url.parse().unwrap(), None)
+            .await
+            .unwrap();
+        cloud.rig.clock.advance(Duration::from_secs(1));
+    }
+    let call = "getSoftwareReleaseListFromSoftwareProduct";
+    for query in [
+        "software_product_reference=app",
+        "software_release_url=http://example.com/old.cfg",
+        "software_product_reference=app&project_reference=PROJ-1",
+    ] {
+        let path = format!("{call}?{query}");
+        let reply = cloud.rig.get(&cloud.member, &path);
+        let expected = Value::List(vec![
+            Value::text(RELEASE),
+            Value::text("http://example.com/old.cfg"),
+        ]);
+        assert_eq!(reply.await.value(), expected, "{query}");
+    }
+    let path = format!("{call}?software_product_reference=x");
+    let reply = cloud.rig.get(&cloud.member, &path);
+    assert_eq!(reply.await.value(), Value::List(Vec::new()));
+    assert_eq!(cloud.rig.get(&cloud.member, call).await.status, 400);
 }
