@@ -237,6 +237,22 @@ async fn masters_that_begin_together_make_one_schema() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_that_was_left_behind_writes_no_more() {
+    let Some(database) = TestDatabase::postgres() else {
+        return;
+    };
+    let old = open(database.url()).unwrap();
+    add(&old, "before".into()).await.unwrap();
+    let later = (SCHEMA_VERSION + 1).to_string();
+    old.write(move |tx| Ok(schema::set_setting(tx.sql(), "schema", &later)?))
+        .await
+        .unwrap();
+    let refused = add(&old, "after".into()).await.unwrap_err();
+    assert!(refused.to_string().contains("restart"), "{refused}");
+    assert_eq!(releases(&old).await, ["before"], "it may still read");
+}
+
 /// Two Masters write to one server while it is killed, again and again: what they acknowledged is
 /// there, what they refused is not, and what they do not know of is there once or not at all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -65,7 +65,7 @@ use crate::events::Hub;
 use contact::Contacts;
 use lifecycle::touch_host;
 use readers::Readers;
-use sql::{Connection, Listener, Postgres, Server, ServerAddress, Sqlite};
+use sql::{Condition, Connection, Listener, Postgres, Server, ServerAddress, Sqlite};
 use writer::{Duties, Tx, Writer};
 
 /// Connections for reading a file. Reads take microseconds: a few serve many.
@@ -206,6 +206,12 @@ impl Store {
         let server = Arc::new(Server::new(address).map_err(failed)?);
         let mut connection = Connection::from(Postgres::new(Arc::clone(&server)));
         prepare(&mut connection, &shown)?;
+        server.rely_on(Condition {
+            sql: schema::VERSION_SQL,
+            answer: SCHEMA_VERSION.to_string(),
+            complaint: "a newer slapos has changed the database's schema: restart this Master with \
+                        that one",
+        });
         let told = Arc::clone(&hub);
         let listener = Listener::start(Arc::clone(&server), move |notice| {
             told.publish(&Changes::from_notice(notice));

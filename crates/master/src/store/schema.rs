@@ -8,6 +8,9 @@ const STEPS: [&str; 1] = [include_str!("schema/1.sql")];
 /// The schema this program works with.
 pub const VERSION: i64 = STEPS.len() as i64;
 
+/// Asks for the schema a database has.
+pub(crate) const VERSION_SQL: &str = "SELECT value FROM setting WHERE name = 'schema'";
+
 /// What a database holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {

@@ -17,7 +17,7 @@ mod tests;
 
 use std::borrow::Cow;
 
-pub(crate) use postgres::{Listener, Postgres, Server, ServerAddress};
+pub(crate) use postgres::{Condition, Listener, Postgres, Server, ServerAddress};
 pub(crate) use sqlite::Sqlite;
 
 /// A value handed to a statement.

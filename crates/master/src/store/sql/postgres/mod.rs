@@ -11,7 +11,7 @@ mod statement;
 mod tls;
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use postgres::error::{DbError, Severity, SqlState};
@@ -61,7 +61,19 @@ pub(crate) struct Server {
     patience: Patience,
     /// Tells this Master's notices from those of others.
     id: String,
+    /// What must be so for a transaction that writes.
+    condition: OnceLock<Condition>,
     trouble: Mutex<Trouble>,
+}
+
+/// A question and the answer that must not change.
+pub(crate) struct Condition {
+    /// A query of one text.
+    pub(crate) sql: &'static str,
+    /// What it must answer.
+    pub(crate) answer: String,
+    /// What to say otherwise.
+    pub(crate) complaint: &'static str,
 }
 
 /// What is known of a server that could not be reached.
@@ -90,8 +102,16 @@ impl Server {
             address,
             patience,
             id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            condition: OnceLock::new(),
             trouble: Mutex::default(),
         })
+    }
+
+    /// Has each transaction that writes begin by asking whether something still is as it was: another
+    /// Master may bring the schema up to date while this one runs.
+    pub(crate) fn rely_on(&self, condition: Condition) {
+        // A second condition would be a mistake; the first one stays.
+        let _ = self.condition.set(condition);
     }
 
     fn trouble(&self) -> std::sync::MutexGuard<'_, Trouble> {
@@ -218,7 +238,7 @@ fn answer(client: &mut Client, sql: &str) -> Result<Vec<String>, SqlError> {
 
 /// A connection, which heals when a transaction begins.
 pub(crate) struct Postgres {
-    server: std::sync::Arc<Server>,
+    server: Arc<Server>,
     session: Option<Session>,
 }
 
@@ -229,7 +249,7 @@ struct Session {
 
 impl Postgres {
     /// A connection that is made when its first transaction begins.
-    pub(crate) fn new(server: std::sync::Arc<Server>) -> Self {
+    pub(crate) fn new(server: Arc<Server>) -> Self {
         Postgres {
             server,
             session: None,
@@ -238,18 +258,30 @@ impl Postgres {
 
     pub(super) fn begin_write(&mut self) -> Result<(), SqlError> {
         // What the transaction sees, it sees from its next statement on: after it has the lock.
-        self.begin(&format!(
+        let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({WRITE_LOCK})"
-        ))
+        );
+        let server = Arc::clone(&self.server);
+        let Some(condition) = server.condition.get() else {
+            return self.begin(&begin).map(drop);
+        };
+        let found = self.begin(&format!("{begin}; {}", condition.sql))?;
+        if found == [condition.answer.as_str()] {
+            return Ok(());
+        }
+        self.rollback()?;
+        Err(SqlError::Other(condition.complaint.to_owned()))
     }
 
     pub(super) fn begin_read(&mut self) -> Result<(), SqlError> {
         self.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            .map(drop)
     }
 
-    fn begin(&mut self, sql: &str) -> Result<(), SqlError> {
+    /// Begins; the last row that was answered.
+    fn begin(&mut self, sql: &str) -> Result<Vec<String>, SqlError> {
         if self.session.is_some() {
-            match self.send(sql) {
+            match self.with(|session| answer(&mut session.client, sql)) {
                 // The server may have gone away, and come back, since the last transaction.
                 Err(SqlError::Lost(_)) => {}
                 result => return self.or_rollback(result),
@@ -259,12 +291,12 @@ impl Postgres {
             client: self.server.session()?,
             statements: Statements::default(),
         });
-        let result = self.send(sql);
+        let result = self.with(|session| answer(&mut session.client, sql));
         self.or_rollback(result)
     }
 
     /// After an error, the server still counts the transaction as begun.
-    fn or_rollback(&mut self, result: Result<(), SqlError>) -> Result<(), SqlError> {
+    fn or_rollback<T>(&mut self, result: Result<T, SqlError>) -> Result<T, SqlError> {
         if result.is_err() {
             self.rollback()?;
         }
@@ -329,7 +361,7 @@ impl Postgres {
     pub(super) fn close(mut self) {
         let told = self
             .begin("BEGIN")
-            .and_then(|()| self.notify(""))
+            .and_then(|_| self.notify(""))
             .and_then(|()| self.commit());
         if let Err(error) = told {
             tracing::debug!("nobody was told that this Master closes: {error}");
