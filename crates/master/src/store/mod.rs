@@ -11,7 +11,9 @@ mod changes;
 #[cfg(test)]
 mod conformance;
 mod contact;
+mod documents;
 mod error;
+mod format;
 mod instances;
 mod lifecycle;
 mod nodes;
@@ -25,6 +27,7 @@ mod remotes;
 mod reports;
 mod request;
 mod schema;
+mod situation;
 mod software;
 pub(crate) mod sql;
 mod system;

@@ -4,7 +4,8 @@ use serde_json::json;
 use slap::{InstallationState, ReleaseUrl};
 
 use super::audit::audit;
-use super::nodes::{self, SELECT_INSTALLATION, installation_from_row};
+use super::documents::{SELECT_INSTALLATION, installation_from_row, installations};
+use super::nodes;
 use super::records::{InstallationRecord, InstallationReport};
 use super::sql::{Connection, params};
 use super::writer::Tx;
@@ -166,7 +167,7 @@ impl Store {
     ) -> Result<Vec<InstallationRecord>, StoreError> {
         self.read(move |sql| {
             nodes::gate(sql, caller, Action::SeeNode, node)?;
-            nodes::installations(sql, node)
+            installations(sql, node)
         })
         .await
     }

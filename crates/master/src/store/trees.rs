@@ -156,7 +156,7 @@ impl Store {
         self.read(move |sql| {
             super::nodes::gate(sql, caller, Action::SeeNode, node)?;
             let mut seen = Vec::new();
-            for found in super::nodes::on_node(sql, node.key)? {
+            for found in super::documents::on_node(sql, node.key)? {
                 if found.record.host.is_some() {
                     continue;
                 }
