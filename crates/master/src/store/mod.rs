@@ -8,6 +8,7 @@
 mod audit;
 mod certificates;
 mod changes;
+mod check;
 #[cfg(test)]
 mod conformance;
 mod contact;
@@ -17,6 +18,7 @@ mod format;
 mod instances;
 mod lifecycle;
 mod nodes;
+mod overview;
 mod people;
 mod placement;
 mod products;
@@ -49,7 +51,9 @@ use std::sync::Arc;
 pub use audit::{AuditQuery, AuditRecord};
 pub use certificates::{CertificateRecord, NewCertificate};
 pub use changes::Changes;
+pub use check::Contradiction;
 pub use error::{OpenError, StoreError};
+pub use overview::{NetworkRecord, ProjectCounts};
 pub use people::{NAME_MAX, NewPerson, PAGE_MAX, PersonRecord, SignIn};
 pub use products::{ProductRecord, ReleaseRecord};
 pub use projects::{MemberRecord, ProjectRecord};
