@@ -1,5 +1,6 @@
 //! The SlapOS Master: many users, many nodes, its own certificates, immediate allocation.
 //!
+//! - [`admin`] is what its administrator can do, running or not;
 //! - `api` is what can be called;
 //! - [`auth`] knows who calls, and makes known who was not;
 //! - [`domain`] decides, without I/O;
@@ -10,6 +11,7 @@
 
 #![allow(dead_code)] // rooms are being furnished
 
+pub mod admin;
 pub mod api;
 pub mod auth;
 pub mod domain;

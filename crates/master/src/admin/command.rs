@@ -525,10 +525,8 @@ pub struct Decision {
     pub from: String,
     /// The release it is offered.
     pub to: String,
-    /// `asked`, `accepted`, `done`, `rejected`, `outdated`.
+    /// `planned`, `accepted`, `done`, `rejected`.
     pub state: String,
-    /// In words, for one that was accepted and is not done.
-    pub why: Option<String>,
 }
 
 /// An instance without a place.

@@ -6,6 +6,7 @@
 //! by the rules of [`crate::domain`], before it writes.
 
 mod audit;
+mod backup;
 mod certificates;
 mod changes;
 mod check;
@@ -49,6 +50,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use audit::{AuditQuery, AuditRecord};
+pub use backup::{RestoreError, Restored, restore};
 pub use certificates::{CertificateRecord, NewCertificate};
 pub use changes::Changes;
 pub use check::Contradiction;

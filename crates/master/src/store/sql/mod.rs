@@ -69,6 +69,16 @@ pub enum SqlError {
     Other(String),
 }
 
+impl<'a> From<&'a Cell> for Param<'a> {
+    fn from(cell: &'a Cell) -> Self {
+        match cell {
+            Cell::Null => Param::Null,
+            Cell::Int(value) => Param::Int(*value),
+            Cell::Text(text) => Param::Text(Cow::Borrowed(text)),
+        }
+    }
+}
+
 impl From<i64> for Param<'_> {
     fn from(value: i64) -> Self {
         Param::Int(value)
@@ -358,11 +368,24 @@ impl Connection {
         }
     }
 
-    /// Copies the database, while others write, into a new file. Only SQLite does.
+    /// The file behind the connection, if there is one: for what only a file needs.
     pub(crate) fn sqlite(&self) -> Option<&Sqlite> {
         match &self.driver {
             Driver::Sqlite(sqlite) => Some(sqlite),
             Driver::Postgres(_) => None,
+        }
+    }
+
+    /// Goes on counting the keys of a table after the highest one there is: after rows were put into
+    /// it with their keys.
+    pub(crate) fn continue_keys(&mut self, table: &str) -> Result<(), SqlError> {
+        match &self.driver {
+            // It looks itself.
+            Driver::Sqlite(_) => Ok(()),
+            Driver::Postgres(_) => self.script(&format!(
+                "SELECT setval(pg_get_serial_sequence('{table}', 'id'), COALESCE(MAX(id), 1), \
+                 MAX(id) IS NOT NULL) FROM {table}"
+            )),
         }
     }
 
@@ -372,11 +395,13 @@ impl Connection {
             Driver::Sqlite(_) => Dialect {
                 key: "INTEGER PRIMARY KEY AUTOINCREMENT",
                 text: "TEXT",
+                keep_keys: "",
             },
             Driver::Postgres(_) => Dialect {
                 key: "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
                 // Whatever language the database is for: texts compare bytewise.
                 text: "TEXT COLLATE \"C\"",
+                keep_keys: "OVERRIDING SYSTEM VALUE",
             },
         }
     }
@@ -401,6 +426,8 @@ pub(crate) struct Dialect {
     pub(crate) key: &'static str,
     /// The type of a text: `TEXT`.
     pub(crate) text: &'static str,
+    /// What an `INSERT` says that brings keys which otherwise count themselves.
+    pub(crate) keep_keys: &'static str,
 }
 
 impl Dialect {

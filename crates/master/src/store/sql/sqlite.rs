@@ -101,13 +101,27 @@ impl Sqlite {
         }
     }
 
-    /// Copies the database, while others write, into a new file.
+    /// A connection to a file that only it uses, and that stays one file: a backup.
+    pub(crate) fn alone(path: &Path) -> Result<Self, SqlError> {
+        let connection = rusqlite::Connection::open(path)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        connection.pragma_update(None, "journal_mode", "DELETE")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+        connection.pragma_update(None, "case_sensitive_like", "ON")?;
+        Ok(Self(connection))
+    }
+
+    /// Copies the database as it is at this moment into a file, while others write on.
     pub(crate) fn backup(&self, to: &Path) -> Result<(), SqlError> {
-        Ok(self.0.backup(
-            rusqlite::MAIN_DB,
-            to,
-            None::<fn(rusqlite::backup::Progress)>,
-        )?)
+        let mut copy = rusqlite::Connection::open(to)?;
+        let backup = rusqlite::backup::Backup::new(&self.0, &mut copy)?;
+        // In one step: between steps others would write, and it would begin anew each time.
+        match backup.step(-1)? {
+            rusqlite::backup::StepResult::Done => Ok(()),
+            _ => Err(SqlError::Other("another process holds the file".to_owned())),
+        }
     }
 }
 
