@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::admin::{self, Administration};
 use crate::api::{self, App, Place};
 use crate::auth::Auth;
 use crate::events::Hub;
@@ -24,6 +25,8 @@ use crate::store::{OpenError, Store, StoreError};
 const WORKERS_MIN: usize = 2;
 /// How often is looked for nodes that fell silent.
 const SILENCE_EVERY: Duration = Duration::from_secs(30);
+/// How often is looked for releases whose day has come.
+const UPGRADES_EVERY: Duration = Duration::from_secs(60);
 /// How often is tidied up.
 const TIDY_EVERY: Duration = Duration::from_secs(3600);
 
@@ -48,6 +51,14 @@ pub enum ServeError {
     /// The ports.
     #[error("{0}")]
     Listen(#[from] ServerError),
+    /// The socket for administrators.
+    #[error("cannot listen at {path}: {source}")]
+    Administration {
+        /// Where.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The system gives no threads or signals.
     #[error("cannot start: {0}")]
     Start(#[source] std::io::Error),
@@ -144,14 +155,31 @@ fn run(
             authority_fingerprint: secrets.authority.facts().fingerprint_sha256_hex.clone(),
             welcome: first_start::welcome(&store).await?,
         };
+        let auth = Arc::new(Auth::new(
+            Arc::clone(&store),
+            Arc::clone(&secrets.authority),
+            Arc::clone(&secrets.sealer),
+            settings.trusted_proxies.clone(),
+        ));
+        let administration = Arc::new(Administration {
+            store: Arc::clone(&store),
+            auth: Arc::clone(&auth),
+            authority: Arc::clone(&secrets.authority),
+            sealer: Arc::clone(&secrets.sealer),
+            directory: directory.clone(),
+            database: settings.database.clone(),
+            public_url: Some(public_url.clone()),
+        });
+        let socket = directory.file(admin::SOCKET);
+        let administrators = admin::listen(administration, socket.clone())
+            .await
+            .map_err(|source| ServeError::Administration {
+                path: socket,
+                source,
+            })?;
         let app = Arc::new(App::new(
             Arc::clone(&store),
-            Arc::new(Auth::new(
-                Arc::clone(&store),
-                Arc::clone(&secrets.authority),
-                Arc::clone(&secrets.sealer),
-                settings.trusted_proxies.clone(),
-            )),
+            auth,
             Place {
                 public_url,
                 trusted_proxies: settings.trusted_proxies.clone(),
@@ -159,7 +187,8 @@ fn run(
             random_hex(16)?,
             secrets.epoch.clone(),
         ));
-        let _duties = duties(&store, &secrets, identity);
+        let mut duties = duties(&store, &secrets, identity);
+        duties.spawn(administrators);
         on_ready(&started);
         sockets.serve(api::router(app), asked).await;
         Ok(())
@@ -311,6 +340,11 @@ fn duties(store: &Arc<Store>, secrets: &Secrets, identity: ServerIdentity) -> Jo
     duties.spawn(every(SILENCE_EVERY, move || {
         let store = Arc::clone(&of_silence);
         async move { store.close_silent_nodes().await.map(|_| ()) }
+    }));
+    let of_upgrades = Arc::clone(store);
+    duties.spawn(every(UPGRADES_EVERY, move || {
+        let store = Arc::clone(&of_upgrades);
+        async move { store.review_upgrades().await.map(|_| ()) }
     }));
     let of_tidying = Arc::clone(store);
     duties.spawn(every(TIDY_EVERY, move || {

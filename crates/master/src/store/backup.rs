@@ -511,15 +511,37 @@ fn empty_database(database: &Database) -> Result<(), RestoreError> {
         Database::Sqlite(_) => Ok(()),
         Database::Postgres(url) => {
             let (mut sql, shown) = server(url)?;
-            let tables = sql.tables().map_err(|source| OpenError::Database {
-                database: shown.clone(),
-                source,
-            })?;
+            let tables = sql
+                .begin_read()
+                .and_then(|()| sql.tables())
+                .map_err(|source| OpenError::Database {
+                    database: shown.clone(),
+                    source,
+                })?;
             if tables.is_empty() {
                 Ok(())
             } else {
                 Err(RestoreError::NotEmpty { what: shown })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_table_is_copied() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("m.db");
+        let mut sql = Connection::from(Sqlite::alone(&path).unwrap());
+        prepare(&mut sql, "m.db").unwrap();
+        let mut tables = sql.tables().unwrap();
+        let mut copied: Vec<&str> = TABLES.iter().map(|(table, _)| *table).collect();
+        tables.sort();
+        copied.sort_unstable();
+        assert_eq!(tables, copied);
     }
 }
