@@ -15,7 +15,7 @@ use slap_server::forms::SupplyForm;
 use super::super::{App, Call, description, reply};
 use super::documents;
 use super::report::nothing;
-use crate::domain::{Caller, NodeKind, NodeReference};
+use crate::domain::{Caller, NodeKind, NodeReference, ProjectKey, Role};
 
 /// Everything a node is told: the document it polls. An idle poll costs one look-up.
 pub(super) async fn document(app: Arc<App>, call: Call) -> Result<Response, Problem> {
@@ -77,12 +77,32 @@ fn tagged(mut response: Response, tag: &str) -> Response {
 pub(super) async fn create(app: Arc<App>, call: Call) -> Result<Response, Problem> {
     let form = call.form();
     let title = form.need("computer_title")?.to_owned();
-    let project = super::project_named(form.need("project_reference")?)?;
+    let project = match super::project_in(&form)? {
+        Some(project) => project,
+        None => only_project(&app, call.caller).await?,
+    };
     let node = app
         .store
         .create_node(call.caller, project, NodeKind::Compute, title)
         .await?;
     reply::marshalled(&documents::node(node, &[], &[])?)
+}
+
+/// The one project that the caller manages, for clients that name none.
+async fn only_project(app: &App, caller: Caller) -> Result<ProjectKey, Problem> {
+    let projects = app.store.projects(caller, None).await?;
+    let mut managed = projects
+        .iter()
+        .filter(|project| project.role == Some(Role::Manager) && project.closed_at.is_none());
+    match (managed.next(), managed.next()) {
+        (Some(only), None) => Ok(only.key),
+        (None, _) => Err(Problem::forbidden(
+            "You manage no project in which a compute node could be made",
+        )),
+        (Some(_), Some(_)) => Err(Problem::bad_request(
+            "You manage several projects: name one with project_reference, such as PROJ-1",
+        )),
+    }
 }
 
 /// What a node tells about itself (P 6.11).

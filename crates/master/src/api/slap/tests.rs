@@ -849,6 +849,19 @@ async fn small_words() {
         .post(&cloud.manager, "requestComputer", &form)
         .await;
     assert!(reply.ok().contains("<string>COMP-2</string>"));
+    let reply = cloud
+        .rig
+        .post(&cloud.manager, "requestComputer", &form[..1])
+        .await;
+    assert!(
+        reply.ok().contains("<string>COMP-2</string>"),
+        "the only project"
+    );
+    let reply = cloud
+        .rig
+        .post(&cloud.member, "requestComputer", &form[..1])
+        .await;
+    assert_eq!(reply.status, 403);
     let usage = "<journal><transaction type=\"t\"><start_date/><stop_date/><reference>r</reference>\
                  <currency/><payment_mode/><arrow type=\"a\"/><movement><resource/>\
                  <quantity>1</quantity><price>0</price><VAT/></movement></transaction></journal>";
