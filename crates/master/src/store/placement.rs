@@ -11,7 +11,7 @@ use slap::InstanceState;
 use super::instances::{self, Found};
 use super::sql::{Connection, Row, SqlError, params};
 use super::writer::Tx;
-use super::{Store, StoreError, nodes, touch_host};
+use super::{Store, StoreError, Texts, nodes, touch_host};
 use crate::domain::access::{Action, Caller};
 use crate::domain::allocation::{
     self, FreeGroup, HostView, NodeFacts, NodeView, Place, ReleaseOnNode, SharedPlace, Slot, Wish,
@@ -20,7 +20,7 @@ use crate::domain::capacity::{self, Liveness};
 use crate::domain::waiting::Waiting;
 use crate::domain::{
     Category, InstanceKey, NetworkKey, NodeKey, NodeKind, NodeReference, PartitionKey, ProjectKey,
-    Sla, Timestamp,
+    Sla, Timestamp, TreeKey,
 };
 
 /// Nodes taken from the index at a time.
@@ -49,6 +49,43 @@ pub(super) fn units(
     Ok(capacity::units_of(declared))
 }
 
+/// What is to be placed, which need not be written down yet.
+pub(super) struct Candidate<'a> {
+    pub(super) project: ProjectKey,
+    pub(super) tree: TreeKey,
+    pub(super) release: &'a str,
+    pub(super) release_id: i64,
+    pub(super) software_type: &'a str,
+    pub(super) sla: &'a Texts,
+    pub(super) units: i64,
+    pub(super) shared: bool,
+}
+
+impl<'a> From<&'a Found> for Candidate<'a> {
+    fn from(found: &'a Found) -> Self {
+        Candidate {
+            project: found.record.project,
+            tree: found.record.tree,
+            release: &found.record.release,
+            release_id: found.release_id,
+            software_type: &found.record.software_type,
+            sla: &found.record.sla,
+            units: found.units,
+            shared: found.record.shared,
+        }
+    }
+}
+
+/// Where an instance goes.
+pub(super) enum Chosen {
+    /// Onto this partition.
+    Partition(NodeReference, PartitionKey),
+    /// To another Master.
+    Gate(NodeReference),
+    /// It is shared, and served by this instance.
+    Host(InstanceKey),
+}
+
 /// Places an instance if it waits and can be placed; whether it was.
 pub(super) fn try_place(tx: &mut Tx<'_>, key: InstanceKey) -> Result<bool, StoreError> {
     let Some(found) = instances::by_key(tx.sql(), key)? else {
@@ -58,68 +95,78 @@ pub(super) fn try_place(tx: &mut Tx<'_>, key: InstanceKey) -> Result<bool, Store
         return Ok(false);
     }
     let now = tx.now();
-    let chosen = match choose(tx.sql(), &found, now)? {
-        Ok(chosen) => chosen,
-        Err(_) => return Ok(false),
+    let candidate = Candidate::from(&found);
+    let Ok(chosen) = choose(tx.sql(), &candidate, now)? else {
+        return Ok(false);
     };
-    match chosen {
-        Chosen::Partition(node, partition) => take(tx, &found, node, partition)?,
-        Chosen::Gate(node) => take_gate(tx, &found, node)?,
-        Chosen::Host(host) => {
-            tx.execute(
-                "UPDATE instance SET host_id = ?2, placed = 1 WHERE id = ?1",
-                params![key.0, host.0],
-            )?;
-            touch_host(tx, host)?;
-        }
-    }
+    let host = match &chosen {
+        Chosen::Host(host) => Some(host.0),
+        _ => None,
+    };
+    let timestamp = found.record.timestamp.advance(now);
+    tx.execute(
+        "UPDATE instance SET placed = 1, host_id = ?2, timestamp = ?3 WHERE id = ?1",
+        params![key.0, host, timestamp.0],
+    )?;
+    occupy(tx, key, &candidate, &chosen)?;
     tx.changes.trees.insert(found.record.tree);
     Ok(true)
 }
 
-/// Where an instance goes.
-enum Chosen {
-    Partition(NodeReference, PartitionKey),
-    Gate(NodeReference),
-    Host(InstanceKey),
+/// Takes the place chosen for an instance, which is written down as placed.
+pub(super) fn occupy(
+    tx: &mut Tx<'_>,
+    key: InstanceKey,
+    candidate: &Candidate<'_>,
+    chosen: &Chosen,
+) -> Result<(), StoreError> {
+    match chosen {
+        Chosen::Partition(node, partition) => take(tx, key, candidate, *node, *partition)?,
+        Chosen::Gate(node) => take_gate(tx, key, candidate, *node)?,
+        Chosen::Host(host) => touch_host(tx, *host)?,
+    }
+    if !candidate.shared {
+        // Shared instances may have waited for one like this.
+        tx.changes
+            .placeable
+            .insert((candidate.project, candidate.release_id));
+    }
+    Ok(())
 }
 
 /// Gives a free partition to an instance.
 fn take(
     tx: &mut Tx<'_>,
-    found: &Found,
+    key: InstanceKey,
+    candidate: &Candidate<'_>,
     node: NodeReference,
     partition: PartitionKey,
 ) -> Result<(), StoreError> {
-    let key = found.record.key;
-    let taken = tx.execute(
-        "UPDATE partition SET instance_id = ?2 WHERE id = ?1 AND instance_id IS NULL",
-        params![partition.0, key.0],
-    )?;
-    if taken != 1 {
-        return Err(StoreError::Internal(format!(
-            "the partition chosen for {key} was not free"
-        )));
-    }
-    placed(tx, found)?;
     let row = tx
-        .one(
-            "UPDATE node SET used = used + ?2, free = free - \
-             (SELECT CASE WHEN p.capabilities = '[]' THEN 1 ELSE 0 END FROM partition p WHERE p.id = ?3) \
-             WHERE id = ?1 RETURNING used, capacity, project_id",
-            params![node.key.0, found.units, partition.0],
+        .one_changed(
+            "UPDATE partition SET instance_id = ?2 WHERE id = ?1 AND instance_id IS NULL \
+             RETURNING capabilities",
+            params![partition.0, key.0],
+        )?
+        .ok_or_else(|| {
+            StoreError::Internal(format!("the partition chosen for {key} was not free"))
+        })?;
+    let plain = row.text(0)? == "[]";
+    let row = tx
+        .one_changed(
+            "UPDATE node SET used = used + ?2, free = free - ?3 WHERE id = ?1 \
+             RETURNING used, capacity, free",
+            params![node.key.0, candidate.units, plain],
         )?
         .ok_or_else(|| StoreError::Internal(format!("{node} is gone")))?;
-    let full = row
-        .maybe_int(1)?
-        .is_some_and(|capacity| row.int(0).unwrap_or(capacity) >= capacity);
-    if full {
-        nodes::recount(tx, node.key, ProjectKey(row.int(2)?))?;
-    } else {
+    let used = row.int(0)?;
+    if row.maybe_int(1)?.is_some_and(|capacity| used >= capacity) {
+        nodes::recount(tx, node.key, candidate.project)?;
+    } else if plain {
         tx.execute(
-            "UPDATE installation SET free = (SELECT n.free FROM node n WHERE n.id = ?1) \
+            "UPDATE installation SET free = ?2 \
              WHERE node_id = ?1 AND removed_at IS NULL AND free > 0",
-            params![node.key.0],
+            params![node.key.0, row.int(2)?],
         )?;
     }
     tx.changes.nodes.insert(node.key);
@@ -127,8 +174,12 @@ fn take(
 }
 
 /// Gives an instance a place at a gate to another Master, made for it.
-fn take_gate(tx: &mut Tx<'_>, found: &Found, node: NodeReference) -> Result<(), StoreError> {
-    let key = found.record.key;
+fn take_gate(
+    tx: &mut Tx<'_>,
+    key: InstanceKey,
+    candidate: &Candidate<'_>,
+    node: NodeReference,
+) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO partition (node_id, name, position, active, addresses, capabilities, \
          instance_id) VALUES (?1, ?2, ?3, 1, '[]', '[]', ?3)",
@@ -136,28 +187,9 @@ fn take_gate(tx: &mut Tx<'_>, found: &Found, node: NodeReference) -> Result<(), 
     )?;
     tx.execute(
         "UPDATE node SET used = used + ?2 WHERE id = ?1",
-        params![node.key.0, found.units],
+        params![node.key.0, candidate.units],
     )?;
-    placed(tx, found)?;
     tx.changes.nodes.insert(node.key);
-    Ok(())
-}
-
-fn placed(tx: &mut Tx<'_>, found: &Found) -> Result<(), StoreError> {
-    let timestamp = if found.record.timestamp == tx.now() {
-        // It was made in this very transaction: nobody has seen it without its place.
-        tx.now()
-    } else {
-        found.record.timestamp.advance(tx.now())
-    };
-    tx.execute(
-        "UPDATE instance SET placed = 1, timestamp = ?2 WHERE id = ?1",
-        params![found.record.key.0, timestamp.0],
-    )?;
-    // Shared instances may have waited for one like this.
-    tx.changes
-        .placeable
-        .insert((found.record.project, found.release_id));
     Ok(())
 }
 
@@ -187,37 +219,42 @@ pub(super) fn place_waiting(tx: &mut Tx<'_>) -> Result<(), StoreError> {
 }
 
 /// Decides where an instance goes.
-fn choose(
+pub(super) fn choose(
     sql: &mut Connection,
-    found: &Found,
+    candidate: &Candidate<'_>,
     now: Timestamp,
 ) -> Result<Result<Chosen, Waiting>, StoreError> {
-    let record = &found.record;
-    let sla = match Sla::parse(&record.sla) {
+    let sla = match Sla::parse(candidate.sla) {
         Ok(sla) => sla,
         Err(mistake) => return Ok(Err(Waiting::from(mistake))),
     };
     if let Some(url) = &sla.master_url {
-        let gate = gate_to(sql, record.project, url)?;
+        let gate = gate_to(sql, candidate.project, url)?;
         return Ok(gate.map(Chosen::Gate).ok_or(Waiting::OtherMaster));
     }
     let networks = if sla.unique_by_network {
-        networks_of_tree(sql, found)?
+        networks_of_tree(sql, candidate.tree)?
     } else {
         BTreeSet::new()
     };
     let wish = Wish {
-        project: record.project,
-        tree: record.tree,
-        release: &record.release,
-        software_type: &record.software_type,
+        project: candidate.project,
+        tree: candidate.tree,
+        release: candidate.release,
+        software_type: candidate.software_type,
         sla: &sla,
-        units: found.units,
+        units: candidate.units,
         networks_used_by_tree: &networks,
     };
-    if record.shared {
-        let hosts = hosts(sql, &wish, found.release_id, now)?;
-        let gates = all_nodes(sql, &wish, found.release_id, now, Some(NodeKind::Remote))?;
+    if candidate.shared {
+        let hosts = hosts(sql, &wish, candidate.release_id, now)?;
+        let gates = all_nodes(
+            sql,
+            &wish,
+            candidate.release_id,
+            now,
+            Some(NodeKind::Remote),
+        )?;
         let place = allocation::place_shared(&wish, hosts, gates);
         return Ok(place.map(|place| match place {
             SharedPlace::Host(host) => Chosen::Host(host),
@@ -233,11 +270,11 @@ fn choose(
     };
     if sla.capability.is_none()
         && sla.node.is_none()
-        && let Some(place) = walk(sql, &wish, found.release_id, now)?
+        && let Some(place) = walk(sql, &wish, candidate.release_id, now)?
     {
         return Ok(Ok(chosen(place)));
     }
-    let nodes = all_nodes(sql, &wish, found.release_id, now, None)?;
+    let nodes = all_nodes(sql, &wish, candidate.release_id, now, None)?;
     Ok(allocation::place(&wish, nodes).map(chosen))
 }
 
@@ -433,7 +470,7 @@ fn hosts(
         node.capacity_left = None;
         views.push(HostView {
             instance: InstanceKey(row.int(10)?),
-            tree: crate::domain::TreeKey(row.int(11)?),
+            tree: TreeKey(row.int(11)?),
             release: wish.release.to_owned(),
             software_type: wish.software_type.to_owned(),
             state: row.parsed(12)?,
@@ -447,14 +484,14 @@ fn hosts(
 
 fn networks_of_tree(
     sql: &mut Connection,
-    found: &Found,
+    tree: TreeKey,
 ) -> Result<BTreeSet<NetworkKey>, StoreError> {
     let rows = sql.all(
         "SELECT DISTINCT n.network_id FROM instance i \
          JOIN partition p ON p.instance_id = COALESCE(i.host_id, i.id) \
          JOIN node n ON n.id = p.node_id \
          WHERE i.tree_id = ?1 AND i.removed_at IS NULL AND n.network_id IS NOT NULL",
-        params![found.record.tree.0],
+        params![tree.0],
     )?;
     Ok(rows
         .iter()
@@ -515,7 +552,7 @@ impl Store {
             if found.placed {
                 return Ok("it is being placed: ask again".to_owned());
             }
-            Ok(match choose(sql, &found, now)? {
+            Ok(match choose(sql, &Candidate::from(&found), now)? {
                 Ok(_) => "a partition is free for it: ask again".to_owned(),
                 Err(waiting) => waiting.to_string(),
             })

@@ -7,6 +7,7 @@ use slap::InstanceState;
 
 use super::audit::audit;
 use super::instances::{self, Found};
+use super::placement::{Candidate, Chosen};
 use super::records::{InstanceRecord, Requested, Wanted};
 use super::situation::{Place, check_link, examine, project_of};
 use super::sql::{Connection, params};
@@ -167,14 +168,33 @@ fn create(
     let release = lifecycle::release_key(tx, wanted.release.as_str())?;
     let units = placement::units(tx.sql(), project, release, software_type)?;
     let nothing = super::Texts::new();
-    let parameters = lifecycle::json_text(wanted.parameters.as_ref().unwrap_or(&nothing))?;
-    let sla = lifecycle::json_text(wanted.sla.as_ref().unwrap_or(&nothing))?;
+    let sla = wanted.sla.as_ref().unwrap_or(&nothing);
     let shared = wanted.shared.unwrap_or_default();
     let now = tx.now();
+    let candidate = Candidate {
+        project,
+        tree,
+        release: wanted.release.as_str(),
+        release_id: release,
+        software_type,
+        sla,
+        units,
+        shared,
+    };
+    let chosen = match state {
+        InstanceState::Started => placement::choose(tx.sql(), &candidate, now)?.ok(),
+        _ => None,
+    };
+    let host = match &chosen {
+        Some(Chosen::Host(host)) => Some(host.0),
+        _ => None,
+    };
     let key = tx.insert(
         "INSERT INTO instance (tree_id, project_id, title, requester_id, shared, release_id, \
-         software_type, parameters, sla, state, timestamp, placed, units, reported, created_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0, ?12, '', ?11) RETURNING id",
+         software_type, parameters, sla, state, timestamp, placed, host_id, units, reported, \
+         created_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, '', ?11) \
+         RETURNING id",
         params![
             tree.0,
             project.0,
@@ -183,14 +203,19 @@ fn create(
             shared,
             release,
             software_type,
-            parameters,
-            sla,
+            lifecycle::json_text(wanted.parameters.as_ref().unwrap_or(&nothing))?,
+            lifecycle::json_text(sla)?,
             state.as_str(),
             now.0,
+            chosen.is_some(),
+            host,
             units,
         ],
     )?;
     let key = InstanceKey(key);
+    if let Some(chosen) = &chosen {
+        placement::occupy(tx, key, &candidate, chosen)?;
+    }
     tx.changes.trees.insert(tree);
     audit(
         tx,
@@ -200,7 +225,6 @@ fn create(
         Some(project),
         json!({"title": title, "release": wanted.release.as_str(), "state": state.as_str()}),
     )?;
-    placement::try_place(tx, key)?;
     instances::by_key(tx.sql(), key)?
         .map(shown)
         .ok_or_else(|| StoreError::Internal("a new instance is not there".to_owned()))

@@ -63,6 +63,16 @@ impl<'a> Tx<'a> {
             .int(0)
     }
 
+    /// Changes a row and returns what is asked of it; none when no row was changed.
+    pub(crate) fn one_changed(
+        &mut self,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Option<Row>, SqlError> {
+        self.dirty = true;
+        self.connection.one(sql, params)
+    }
+
     /// For reading.
     pub(crate) fn sql(&mut self) -> &mut Connection {
         self.connection
