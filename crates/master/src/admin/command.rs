@@ -175,6 +175,25 @@ pub enum Command {
     },
     /// List networks.
     NetworkList,
+    /// Add a gate to another Master, or change how it is reached.
+    RemoteAdd {
+        /// Its title.
+        title: String,
+        /// Its project.
+        project: Option<String>,
+        /// The other Master's URL.
+        master_url: String,
+        /// The certificate of the authority that signed that Master's, PEM; none for a public one.
+        authority: Option<String>,
+        /// Our certificate there, PEM.
+        certificate: Option<String>,
+        /// Its key, PEM.
+        key: Option<Secret>,
+        /// The releases it takes; all when there are none.
+        releases: Vec<String>,
+    },
+    /// List gates to other Masters.
+    RemoteList,
     /// Add a product.
     ProductAdd {
         /// Its reference.
@@ -293,6 +312,8 @@ pub enum Answer {
     Nodes(Vec<Node>),
     /// Networks.
     Networks(Vec<Network>),
+    /// Gates to other Masters.
+    Remotes(Vec<Remote>),
     /// Products.
     Products(Vec<Product>),
     /// Releases.
@@ -480,6 +501,25 @@ pub struct Network {
     pub project: String,
     /// Its nodes.
     pub nodes: i64,
+}
+
+/// A gate to another Master.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remote {
+    /// `REMOTE-1`.
+    pub reference: String,
+    /// Its title.
+    pub title: String,
+    /// Its project.
+    pub project: String,
+    /// The other Master's URL.
+    pub master_url: String,
+    /// The releases it takes; all when there are none.
+    pub releases: Vec<String>,
+    /// When it last answered, in microseconds since 1970.
+    pub contact_at: Option<i64>,
+    /// Why it does not answer.
+    pub error: Option<String>,
 }
 
 /// A product.

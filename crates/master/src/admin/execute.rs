@@ -16,8 +16,10 @@ use crate::domain::{
 };
 use crate::files::DataDir;
 use crate::pki::{Authority as Pki, Sealer, random_hex};
+use crate::remote::sealing_purpose;
 use crate::store::{
-    AuditQuery, Database, NewPerson, NewToken, PersonRecord, ProjectRecord, Store, TOKEN_LIFE,
+    AuditQuery, Database, NewPerson, NewToken, PersonRecord, ProjectRecord, RemoteSettings, Store,
+    TOKEN_LIFE,
 };
 
 /// The longest list that is answered.
@@ -131,6 +133,8 @@ impl Work<'_> {
             Command::Authority => self.authority(),
             Command::NodeList => self.nodes().await,
             Command::NetworkList => self.networks().await,
+            Command::RemoteAdd { .. } => self.remote(command).await,
+            Command::RemoteList => self.remotes().await,
             Command::ProductList => self.products().await,
             Command::ReleaseList { product, project } => self.releases(&product, project).await,
             Command::DecisionList { all } => self.decisions(all).await,
@@ -509,6 +513,55 @@ impl Work<'_> {
             }
             other => Err(other_room(&other)),
         }
+    }
+
+    async fn remote(&self, command: Command) -> Result<Answer, Refused> {
+        let Command::RemoteAdd {
+            title,
+            project,
+            master_url,
+            authority,
+            certificate,
+            key,
+            releases,
+        } = command
+        else {
+            return Err(other_room(&command));
+        };
+        let (store, caller) = (self.store, self.caller);
+        if !(master_url.starts_with("https://") || master_url.starts_with("http://")) {
+            return Err(Refused::invalid(format!(
+                "{master_url:?} is no URL of a Master: it begins with https://"
+            )));
+        }
+        for release in &releases {
+            ReleaseUrl::new(release.as_str()).map_err(Refused::invalid)?;
+        }
+        if certificate.is_some() != key.is_some() {
+            return Err(Refused::invalid(
+                "a certificate goes with its key: give both, or neither",
+            ));
+        }
+        let project = self.project(project).await?;
+        let node = store
+            .create_node(caller, project, NodeKind::Remote, title)
+            .await?;
+        let sealed_key = key
+            .map(|key| {
+                self.administration
+                    .sealer
+                    .seal(&sealing_purpose(node), key.0.as_bytes())
+            })
+            .transpose()?;
+        let settings = RemoteSettings {
+            master_url: master_url.clone(),
+            authority,
+            certificate,
+            sealed_key,
+            releases,
+        };
+        store.set_remote(caller, node, settings).await?;
+        made(node, format!("gate to {master_url}"))
     }
 
     async fn product(&self, command: Command) -> Result<Answer, Refused> {

@@ -150,6 +150,20 @@ impl Work<'_> {
         Ok(Answer::Networks(networks.collect()))
     }
 
+    pub(super) async fn remotes(&self) -> Result<Answer, Refused> {
+        let remotes = self.store.remotes(self.caller).await?;
+        let remotes = remotes.into_iter().map(|remote| Remote {
+            reference: remote.node.to_string(),
+            title: remote.title,
+            project: remote.project.to_string(),
+            master_url: remote.master_url,
+            releases: remote.releases,
+            contact_at: remote.contact_at.map(|at| at.0),
+            error: remote.error,
+        });
+        Ok(Answer::Remotes(remotes.collect()))
+    }
+
     pub(super) async fn products(&self) -> Result<Answer, Refused> {
         let now = self.store.clock().now();
         let products = self.store.products(self.caller, None).await?;
