@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{ErrorCode, OpenFlags, ToSql};
 
@@ -27,7 +28,7 @@ impl Sqlite {
     pub(crate) fn writer(path: &Path) -> Result<Self, SqlError> {
         let connection = rusqlite::Connection::open(path)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        keep_statements(&connection)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", "ON")?;
@@ -45,7 +46,7 @@ impl Sqlite {
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        keep_statements(&connection)?;
         connection.pragma_update(None, "mmap_size", READER_MAP_BYTES)?;
         connection.pragma_update(None, "query_only", "ON")?;
         connection.pragma_update(None, "case_sensitive_like", "ON")?;
@@ -125,6 +126,15 @@ impl Sqlite {
     }
 }
 
+/// Statements are compiled once. By default SQLite looks at the values bound to them whenever a
+/// partial index might serve, and compiles them anew for every other value: most of the time of a
+/// request.
+fn keep_statements(connection: &rusqlite::Connection) -> Result<(), SqlError> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
+}
+
 fn cell(value: ValueRef<'_>) -> Result<Cell, SqlError> {
     match value {
         ValueRef::Null => Ok(Cell::Null),
@@ -157,6 +167,36 @@ impl From<rusqlite::Error> for SqlError {
                 SqlError::Busy(error.to_string())
             }
             _ => SqlError::Other(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_statement_is_compiled_once_whatever_is_bound_to_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("m.db");
+        let mut writer = Sqlite::writer(&path).unwrap();
+        writer
+            .script(
+                "CREATE TABLE t (id INTEGER PRIMARY KEY, a BIGINT, b BIGINT NOT NULL); \
+                 CREATE INDEX t_a ON t (a) WHERE b = 0; \
+                 INSERT INTO t VALUES (1, 1, 0), (2, 2, 1);",
+            )
+            .unwrap();
+        for connection in [writer, Sqlite::reader(&path).unwrap()] {
+            let sql = "SELECT id FROM t WHERE a = ?1 AND b = ?2";
+            let mut statement = connection.0.prepare_cached(sql).unwrap();
+            for value in 0..10 {
+                let _ = statement.query_row([value, value % 2], |_| Ok(()));
+            }
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
         }
     }
 }
