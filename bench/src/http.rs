@@ -1,8 +1,9 @@
 //! The load generator: one thread, epoll, many connections; and a single call.
 //!
 //! Each connection sends its next request as soon as the reply to the last one is complete (closed
-//! loop). Where the server closes, the next request opens a connection of its own, and the time
-//! that takes is part of the latency: the client has to wait for it.
+//! loop), or, with a pace, when it is due. Where the server closes, the next request opens a
+//! connection of its own, and the time that takes is part of the latency: the client has to wait for
+//! it.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -26,10 +27,51 @@ pub(crate) struct Load<'a> {
     pub(crate) count: usize,
     /// No new request is sent after this time.
     pub(crate) time: Duration,
+    /// One request is due each time this has passed, and latencies count from when it was due;
+    /// without it, one is due whenever a connection is free.
+    pub(crate) pace: Option<Duration>,
     /// Appends the bytes of request number n (0…count-1).
     pub(crate) request: &'a dyn Fn(usize, &mut Vec<u8>),
-    /// A right reply has status 200 and this in its body.
-    pub(crate) expect: &'a str,
+    /// Says whether a reply is right, given the number of its request.
+    pub(crate) judge: &'a dyn Fn(usize, &Answer<'_>) -> Result<(), Failure>,
+}
+
+/// A reply, as far as it is looked at.
+pub(crate) struct Answer<'a> {
+    pub(crate) status: u16,
+    /// The lines of its head.
+    pub(crate) head: &'a str,
+    pub(crate) body: &'a [u8],
+}
+
+impl Answer<'_> {
+    /// A header's value.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.split("\r\n").find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    /// A wrong reply is a failure that shows what it was.
+    pub(crate) fn expect(&self, status: u16, text: &str) -> Result<(), Failure> {
+        if self.status == status && holds(self.body, text.as_bytes()) {
+            return Ok(());
+        }
+        let body: String = String::from_utf8_lossy(self.body)
+            .chars()
+            .take(300)
+            .collect();
+        Err(Failure::new(format!(
+            "a reply with status {} instead of {status} with `{text}`: {body}",
+            self.status
+        )))
+    }
+}
+
+/// Judges replies: right ones have status 200 and this in their body.
+pub(crate) fn expect(text: &str) -> impl Fn(usize, &Answer<'_>) -> Result<(), Failure> {
+    move |_, answer| answer.expect(200, text)
 }
 
 /// What was measured.
@@ -90,88 +132,165 @@ pub(crate) fn call(address: SocketAddr, request: &[u8]) -> Result<Reply, Failure
 /// Drives all connections until the count or the time is used up. Any wrong reply is a failure:
 /// errors are quick, and would make a server look good.
 pub(crate) fn run(load: &Load<'_>) -> Result<Outcome, Failure> {
-    let poll = epoll::create(epoll::CreateFlags::CLOEXEC).context("making an epoll")?;
-    let mut sent = 0;
-    let mut open = 0;
-    let mut connects = 0;
-    let mut body_bytes = 0;
-    let mut latencies = Vec::with_capacity(load.count.min(1 << 20));
-    let mut events: Vec<epoll::Event> = Vec::with_capacity(load.connections);
-    let mut request = Vec::new();
-    let mut connections: Vec<Option<Connection>> = Vec::new();
-    for slot in 0..load.connections.min(load.count) {
-        let connection = Connection::open(load.address)?;
-        watch(&poll, &connection.stream, slot)?;
-        connections.push(Some(connection));
-        connects += 1;
+    let mut driver = Driver {
+        load,
+        poll: epoll::create(epoll::CreateFlags::CLOEXEC).context("making an epoll")?,
+        connections: Vec::new(),
+        idle: Vec::new(),
+        sent: 0,
+        waiting: 0,
+        start: Instant::now(),
+        outcome: Outcome {
+            replies: 0,
+            elapsed: Duration::ZERO,
+            latencies: Vec::with_capacity(load.count.min(1 << 21)),
+            body_bytes: 0,
+            connects: 0,
+        },
+    };
+    driver.connect()?;
+    driver.drive()?;
+    let mut outcome = driver.outcome;
+    outcome.replies = outcome.latencies.len();
+    outcome.latencies.sort_unstable();
+    Ok(outcome)
+}
+
+struct Driver<'a> {
+    load: &'a Load<'a>,
+    poll: std::os::fd::OwnedFd,
+    connections: Vec<Connection>,
+    /// Connections without a request under way.
+    idle: Vec<usize>,
+    sent: usize,
+    /// Requests under way.
+    waiting: usize,
+    start: Instant,
+    outcome: Outcome,
+}
+
+impl Driver<'_> {
+    fn connect(&mut self) -> Result<(), Failure> {
+        for slot in 0..self.load.connections.min(self.load.count) {
+            let connection = Connection::open(self.load.address)?;
+            watch(&self.poll, &connection.stream, slot)?;
+            self.connections.push(connection);
+            self.idle.push(slot);
+            self.outcome.connects += 1;
+        }
+        Ok(())
     }
 
-    let start = Instant::now();
-    let mut last = start;
-    for connection in connections.iter_mut().flatten() {
-        connection.send(load, sent, &mut request)?;
-        sent += 1;
-        open += 1;
+    fn drive(&mut self) -> Result<(), Failure> {
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(self.load.connections);
+        let mut request = Vec::new();
+        self.start = Instant::now();
+        let mut last = self.start;
+        loop {
+            let pause = self.send_due(&mut request)?;
+            if self.waiting == 0 && pause.is_none() {
+                break;
+            }
+            if os::interrupted() {
+                return Err(Failure::new("interrupted"));
+            }
+            if self.waiting > 0 && last.elapsed() > PATIENCE {
+                return Err(Failure::new("the Master does not answer"));
+            }
+            let pause = pause.unwrap_or(Duration::from_secs(1));
+            let timeout = rustix::time::Timespec {
+                tv_sec: i64::try_from(pause.as_secs()).unwrap_or(1),
+                tv_nsec: i64::from(pause.subsec_nanos()),
+            };
+            events.clear();
+            match epoll::wait(
+                &self.poll,
+                rustix::buffer::spare_capacity(&mut events),
+                Some(&timeout),
+            ) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error).context("waiting for replies"),
+            }
+            for event in &events {
+                let slot = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
+                if self.progress(slot)? {
+                    last = Instant::now();
+                }
+            }
+        }
+        self.outcome.elapsed = last - self.start;
+        Ok(())
     }
-    while open > 0 {
-        if os::interrupted() {
-            return Err(Failure::new("interrupted"));
-        }
-        events.clear();
-        let timeout = rustix::time::Timespec {
-            tv_sec: 1,
-            tv_nsec: 0,
-        };
-        match epoll::wait(
-            &poll,
-            rustix::buffer::spare_capacity(&mut events),
-            Some(&timeout),
-        ) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).context("waiting for replies"),
-        }
-        if last.elapsed() > PATIENCE {
-            return Err(Failure::new("the Master does not answer"));
-        }
-        for event in &events {
-            let slot = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
-            let Some(place) = connections.get_mut(slot) else {
-                continue;
-            };
-            let Some(connection) = place else { continue };
-            let Some(reply) = connection.read().context("reading a reply")? else {
-                continue;
-            };
+
+    /// Sends what is due; how long until something is, when a free connection waits for that.
+    fn send_due(&mut self, request: &mut Vec<u8>) -> Result<Option<Duration>, Failure> {
+        while let Some(slot) = self.idle.last().copied() {
             let now = Instant::now();
-            latencies.push(now - connection.since);
-            last = now;
-            let body = connection.body(&reply);
-            check(load, reply.status, body)?;
-            body_bytes += body.len();
-            if sent == load.count || now - start > load.time {
-                *place = None;
-                open -= 1;
+            let due = match self.load.pace {
+                Some(pace) => {
+                    self.start + pace.saturating_mul(u32::try_from(self.sent).unwrap_or(u32::MAX))
+                }
+                None => now,
+            };
+            if self.sent >= self.load.count || due.max(now) - self.start > self.load.time {
+                return Ok(None);
+            }
+            if due > now {
+                return Ok(Some(due - now));
+            }
+            self.idle.pop();
+            request.clear();
+            (self.load.request)(self.sent, request);
+            let Some(connection) = self.connections.get_mut(slot) else {
                 continue;
+            };
+            if !connection.usable {
+                connection.stream = open_stream(self.load.address)?;
+                watch(&self.poll, &connection.stream, slot)?;
+                connection.usable = true;
+                self.outcome.connects += 1;
             }
-            connection.since = now;
+            connection.number = self.sent;
+            connection.since = due;
+            connection.busy = true;
             connection.received.clear();
-            if !reply.keep_alive {
-                connection.stream = open_stream(load.address)?;
-                watch(&poll, &connection.stream, slot)?;
-                connects += 1;
+            if !connection.send(request)? {
+                interest(&self.poll, &connection.stream, slot, true)?;
             }
-            connection.send(load, sent, &mut request)?;
-            sent += 1;
+            self.sent += 1;
+            self.waiting += 1;
         }
+        Ok(None)
     }
-    latencies.sort_unstable();
-    Ok(Outcome {
-        replies: latencies.len(),
-        elapsed: last - start,
-        latencies,
-        body_bytes,
-        connects,
-    })
+
+    /// Goes on with a connection; whether its reply is complete.
+    fn progress(&mut self, slot: usize) -> Result<bool, Failure> {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return Ok(false);
+        };
+        if !connection.busy {
+            // Closed by the server between two requests: the next one opens another.
+            connection.usable = false;
+            return epoll::delete(&self.poll, &connection.stream)
+                .map(|()| false)
+                .context("forgetting a connection");
+        }
+        if !connection.pending.is_empty() && connection.flush()? {
+            interest(&self.poll, &connection.stream, slot, false)?;
+        }
+        let Some(reply) = connection.read().context("reading a reply")? else {
+            return Ok(false);
+        };
+        let answer = connection.answer(&reply);
+        (self.load.judge)(connection.number, &answer)?;
+        self.outcome.latencies.push(connection.since.elapsed());
+        self.outcome.body_bytes += answer.body.len();
+        connection.usable = reply.keep_alive;
+        connection.busy = false;
+        self.idle.push(slot);
+        self.waiting -= 1;
+        Ok(true)
+    }
 }
 
 fn open_stream(address: SocketAddr) -> Result<TcpStream, Failure> {
@@ -194,16 +313,17 @@ fn watch(poll: &std::os::fd::OwnedFd, stream: &TcpStream, slot: usize) -> Result
     .context("watching a connection")
 }
 
-fn check(load: &Load<'_>, status: u16, body: &[u8]) -> Result<(), Failure> {
-    let found = holds(body, load.expect.as_bytes());
-    if status == 200 && found {
-        return Ok(());
-    }
-    let text: String = String::from_utf8_lossy(body).chars().take(300).collect();
-    Err(Failure::new(format!(
-        "a reply with status {status} instead of 200 with `{}`: {text}",
-        load.expect
-    )))
+/// Whether room to write is waited for, besides something to read.
+fn interest(
+    poll: &std::os::fd::OwnedFd,
+    stream: &TcpStream,
+    slot: usize,
+    room: bool,
+) -> Result<(), Failure> {
+    let mut flags = epoll::EventFlags::IN;
+    flags.set(epoll::EventFlags::OUT, room);
+    epoll::modify(poll, stream, epoll::EventData::new_u64(slot as u64), flags)
+        .context("watching a connection")
 }
 
 /// Whether `body` holds `wanted`; what is expected stands near the beginning.
@@ -213,17 +333,25 @@ fn holds(body: &[u8], wanted: &[u8]) -> bool {
 
 struct Connection {
     stream: TcpStream,
+    /// What could not be sent yet.
+    pending: Vec<u8>,
     received: Vec<u8>,
     /// Where reads go to first.
     block: Box<[u8]>,
-    /// When the request was due.
+    /// Whether a request is under way, its number, and when it was due.
+    busy: bool,
+    number: usize,
     since: Instant,
+    /// Whether it can take another request.
+    usable: bool,
 }
 
-/// A complete reply: where its body is in what was received.
+/// A complete reply: where its parts are in what was received.
 struct Head {
     status: u16,
     keep_alive: bool,
+    /// Where the head ends.
+    end: usize,
     body: std::ops::Range<usize>,
 }
 
@@ -231,22 +359,41 @@ impl Connection {
     fn open(address: SocketAddr) -> Result<Connection, Failure> {
         Ok(Connection {
             stream: open_stream(address)?,
+            pending: Vec::new(),
             received: Vec::new(),
             block: vec![0; 64 << 10].into_boxed_slice(),
+            busy: false,
+            number: 0,
             since: Instant::now(),
+            usable: true,
         })
     }
 
-    fn send(&mut self, load: &Load<'_>, n: usize, buffer: &mut Vec<u8>) -> Result<(), Failure> {
-        buffer.clear();
-        (load.request)(n, buffer);
-        // A few kilobytes into an empty socket buffer: never partial on loopback.
-        match self.stream.write(buffer) {
-            Ok(written) if written == buffer.len() => Ok(()),
-            Ok(_) => Err(Failure::new(
-                "a request is too large for the socket's buffer",
-            )),
-            Err(error) => Err(error).context("sending a request"),
+    /// Sends a request; whether all of it could be sent now.
+    fn send(&mut self, request: &[u8]) -> Result<bool, Failure> {
+        let written = match self.stream.write(request) {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error).context("sending a request"),
+        };
+        self.pending.clear();
+        self.pending
+            .extend_from_slice(request.get(written..).unwrap_or_default());
+        Ok(self.pending.is_empty())
+    }
+
+    /// Sends more of what could not be sent; whether that was all.
+    fn flush(&mut self) -> Result<bool, Failure> {
+        let rest = std::mem::take(&mut self.pending);
+        self.send(&rest)
+    }
+
+    fn answer(&self, reply: &Head) -> Answer<'_> {
+        let head = self.received.get(..reply.end).unwrap_or_default();
+        Answer {
+            status: reply.status,
+            head: std::str::from_utf8(head).unwrap_or_default(),
+            body: self.body(reply),
         }
     }
 
@@ -309,6 +456,10 @@ fn parse(received: &[u8], ended: bool) -> io::Result<Option<Head>> {
         }
     }
     let start = end + 4;
+    if status == 304 || status == 204 {
+        // These have no body, whatever their head says.
+        length = Some(0);
+    }
     let body = match length {
         Some(length) if received.len() >= start + length => start..start + length,
         None if ended => start..received.len(),
@@ -317,6 +468,7 @@ fn parse(received: &[u8], ended: bool) -> io::Result<Option<Head>> {
     Ok(Some(Head {
         status,
         keep_alive: keep_alive && length.is_some(),
+        end,
         body,
     }))
 }
@@ -334,8 +486,9 @@ mod tests {
             connections,
             count,
             time: Duration::from_secs(60),
+            pace: None,
             request: &|n, to| to.extend(format!("GET /{n} HTTP/1.1\r\n\r\n").bytes()),
-            expect: "ok",
+            judge: &|_, answer| answer.expect(200, "ok"),
         }
     }
 
@@ -356,6 +509,42 @@ mod tests {
         let server = trivial::Server::start(trivial::CLOSING).unwrap();
         let outcome = run(&load(server.address(), 4, 20)).unwrap();
         assert_eq!((outcome.replies, outcome.connects), (20, 20));
+    }
+
+    #[test]
+    fn a_pace_is_kept_and_nothing_is_sent_too_early() {
+        let server = trivial::Server::start(trivial::KEEP_ALIVE).unwrap();
+        let outcome = run(&Load {
+            pace: Some(Duration::from_millis(2)),
+            ..load(server.address(), 4, 50)
+        })
+        .unwrap();
+        assert_eq!((outcome.replies, outcome.connects), (50, 4));
+        assert!(outcome.elapsed >= Duration::from_millis(2 * 49));
+    }
+
+    #[test]
+    fn large_requests_arrive_whole() {
+        // The server answers once for each read: more than one reply would fail the next request.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        const SIZE: usize = 20 << 20;
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut all = vec![0; SIZE];
+            stream.read_exact(&mut all).unwrap();
+            stream.write_all(trivial::KEEP_ALIVE.as_bytes()).unwrap();
+            all.iter()
+                .enumerate()
+                .all(|(n, byte)| *byte == (n % 251) as u8)
+        });
+        let outcome = run(&Load {
+            request: &|_, to| to.extend((0..SIZE).map(|n| (n % 251) as u8)),
+            ..load(address, 1, 1)
+        })
+        .unwrap();
+        assert_eq!(outcome.replies, 1);
+        assert!(server.join().unwrap());
     }
 
     #[test]

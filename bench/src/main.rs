@@ -11,6 +11,7 @@ mod os;
 mod peers;
 mod process;
 mod report;
+mod scale;
 mod stats;
 mod trivial;
 mod wire;
@@ -31,13 +32,14 @@ use crate::http::Load;
 #[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
-    hidden: Option<Hidden>,
+    command: Option<Command>,
     #[command(flatten)]
     options: Options,
 }
 
 #[derive(Debug, Subcommand)]
-enum Hidden {
+enum Command {
+    Scale(scale::Options),
     /// Run one command and print what it used
     #[command(hide = true)]
     Measure {
@@ -133,8 +135,9 @@ impl Sizes {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let result = match arguments.hidden {
-        Some(Hidden::Measure { uid, gid, command }) => process::launcher(uid.zip(gid), &command),
+    let result = match arguments.command {
+        Some(Command::Scale(options)) => scale::run(&options),
+        Some(Command::Measure { uid, gid, command }) => process::launcher(uid.zip(gid), &command),
         None => run(&arguments.options),
     };
     match result {
@@ -212,7 +215,8 @@ fn generator(sizes: &Sizes) -> Result<[f64; 2], Failure> {
             count: usize::MAX,
             time: sizes.time.min(Duration::from_secs(2)),
             request: &|n, to| template.fill(n % 1000, to),
-            expect: "ok",
+            pace: None,
+            judge: &http::expect("ok"),
         })
         .map(|outcome| outcome.per_second())
     };

@@ -98,7 +98,7 @@ fn answers(address: SocketAddr) -> bool {
 }
 
 /// A port nobody listens on now.
-fn free_address() -> Result<SocketAddr, Failure> {
+pub(crate) fn free_address() -> Result<SocketAddr, Failure> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .context("looking for a free port")
@@ -267,8 +267,9 @@ impl Candidate<'_> {
                 connections,
                 count,
                 time: sizes.time,
+                pace: None,
                 request,
-                expect,
+                judge: &http::expect(expect),
             })?;
             Ok(Round {
                 outcome,

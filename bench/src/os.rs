@@ -6,6 +6,8 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::failure::{Context, Failure};
+
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// What a child and the descendants it waited for used.
@@ -66,6 +68,21 @@ pub(crate) fn catch_interrupts() {
         // SAFETY: the handler does nothing but store to an atomic.
         unsafe { libc::signal(signal, note as extern "C" fn(libc::c_int) as usize) };
     }
+}
+
+/// Lets this process and those it starts have this many files open, as far as the system allows.
+pub(crate) fn allow_files(wanted: u64) -> Result<(), Failure> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let possible = limit.maximum.map_or(wanted, |most| most.min(wanted));
+    if limit.current.is_none_or(|current| current >= possible) {
+        return Ok(());
+    }
+    let raised = Rlimit {
+        current: Some(possible),
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).context("allowing more open files")
 }
 
 pub(crate) fn interrupted() -> bool {

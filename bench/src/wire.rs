@@ -20,7 +20,10 @@ pub(crate) fn get(call: &str, fields: &[(&str, &str)]) -> Vec<u8> {
 
 /// `POST call`, with upstream's headers.
 pub(crate) fn post(call: &str, fields: &[(&str, &str)]) -> Vec<u8> {
-    let body = form(fields);
+    post_body(call, &form(fields))
+}
+
+fn post_body(call: &str, body: &str) -> Vec<u8> {
     format!(
         "POST /{call} HTTP/1.1\r\n{HEADERS}Content-type: application/x-www-form-urlencoded\r\n\
          Content-Length: {}\r\n\r\n{body}",
@@ -31,6 +34,23 @@ pub(crate) fn post(call: &str, fields: &[(&str, &str)]) -> Vec<u8> {
 
 const HEADERS: &str = "Host: 127.0.0.1\r\nUser-agent: slapos.core/1.26.1\r\n\
                        Accept-Encoding: gzip, deflate\r\nAccept: */*\r\nConnection: keep-alive\r\n";
+
+/// A request with one more header.
+pub(crate) fn with_header(request: &[u8], name: &str, value: &str) -> Vec<u8> {
+    let line = request
+        .windows(2)
+        .position(|window| window == b"\r\n")
+        .map_or(0, |at| at + 2);
+    let mut changed = request[..line].to_vec();
+    changed.extend(format!("{name}: {value}\r\n").bytes());
+    changed.extend_from_slice(&request[line..]);
+    changed
+}
+
+/// A request as a trusted proxy hands it on: who calls has the certificate of this common name.
+pub(crate) fn called_by(common_name: &str, request: &[u8]) -> Vec<u8> {
+    with_header(request, "Remote-User", common_name)
+}
 
 fn form(fields: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new())
@@ -46,16 +66,33 @@ pub(crate) fn request(node: &str, title: &str, release: &str) -> Result<Vec<u8>,
         ("size", Value::Int(3)),
         ("enabled", Value::Bool(true)),
     ]);
+    let sla = Value::dict([("computer_guid", Value::text(node))]);
+    request_of(title, release, &parameters, &sla)
+}
+
+/// The person's request of a started instance with these parameters, on any node.
+pub(crate) fn request_with(title: &str, parameters: &[(&str, &str)]) -> Result<Vec<u8>, Failure> {
+    let parameters = Value::dict(
+        parameters
+            .iter()
+            .map(|(key, text)| (*key, Value::text(*text))),
+    );
+    request_of(title, RELEASE, &parameters, &Value::dict::<String>([]))
+}
+
+fn request_of(
+    title: &str,
+    release: &str,
+    parameters: &Value,
+    sla: &Value,
+) -> Result<Vec<u8>, Failure> {
     Ok(post(
         "requestComputerPartition",
         &[
             ("software_release", release),
             ("partition_reference", title),
-            ("partition_parameter_xml", &document(&parameters)?),
-            (
-                "filter_xml",
-                &document(&Value::dict([("computer_guid", Value::text(node))]))?,
-            ),
+            ("partition_parameter_xml", &document(parameters)?),
+            ("filter_xml", &document(sla)?),
             ("software_type", "default"),
             ("state", &document(&Value::None)?),
             ("shared_xml", &document(&Value::Bool(false))?),
@@ -72,11 +109,19 @@ pub(crate) struct RequestTemplate {
 impl RequestTemplate {
     /// Titles are [`TITLE_WIDTH`] digits and letters, so that the length is always the same.
     pub(crate) fn new(node: &str) -> Result<RequestTemplate, Failure> {
-        let mark = "x".repeat(TITLE_WIDTH);
-        let whole = request(node, &mark, RELEASE)?;
+        Self::of(&request(node, &mark(), RELEASE)?)
+    }
+
+    /// The request of a person, for any node.
+    pub(crate) fn anywhere(person: &str) -> Result<RequestTemplate, Failure> {
+        let parameters = [("domain", "www.example.com"), ("size", "3")];
+        Self::of(&called_by(person, &request_with(&mark(), &parameters)?))
+    }
+
+    fn of(whole: &[u8]) -> Result<RequestTemplate, Failure> {
         let at = whole
             .windows(TITLE_WIDTH)
-            .position(|window| window == mark.as_bytes())
+            .position(|window| window == mark().as_bytes())
             .ok_or_else(|| Failure::new("the title is not in the request"))?;
         Ok(RequestTemplate {
             before: whole[..at].to_vec(),
@@ -93,6 +138,11 @@ impl RequestTemplate {
 
 const TITLE_WIDTH: usize = 12;
 
+/// Stands for the title in a template.
+fn mark() -> String {
+    "x".repeat(TITLE_WIDTH)
+}
+
 /// The title of instance number n.
 pub(crate) fn title(number: usize) -> String {
     format!("bench{number:07}")
@@ -100,35 +150,62 @@ pub(crate) fn title(number: usize) -> String {
 
 /// The description of a node, as `node format` posts it (P 6.11).
 pub(crate) fn format_node(node: &str, partitions: usize) -> Result<Vec<u8>, Failure> {
-    let partition = |number: usize| {
-        Value::dict([
-            ("reference", Value::text(partition(number))),
+    Ok(Description::new(partitions)?.of(node))
+}
+
+/// Descriptions of nodes that are alike but for their reference.
+pub(crate) struct Description {
+    before: String,
+    after: String,
+}
+
+impl Description {
+    pub(crate) fn new(partitions: usize) -> Result<Description, Failure> {
+        const MARK: &str = "xxxxxxxx";
+        let description = Value::dict([
+            ("reference", Value::text(MARK)),
+            ("address", Value::text("127.0.0.1")),
+            ("netmask", Value::text("255.0.0.0")),
             (
-                "address_list",
-                Value::List(vec![
-                    address("127.0.0.1", "255.0.0.0"),
-                    address("::1", IPV6_NETMASK),
-                ]),
+                "partition_list",
+                Value::List((0..partitions).map(described).collect()),
             ),
-            (
-                "tap",
-                Value::dict([("name", Value::text(format!("tap{number}")))]),
-            ),
-        ])
-    };
-    let description = Value::dict([
-        ("reference", Value::text(node)),
-        ("address", Value::text("127.0.0.1")),
-        ("netmask", Value::text("255.0.0.0")),
+        ]);
+        let body = form(&[("xml", &document(&description)?)]);
+        let (before, after) = body
+            .split_once(MARK)
+            .ok_or_else(|| Failure::new("the reference is not in the description"))?;
+        Ok(Description {
+            before: before.to_owned(),
+            after: after.to_owned(),
+        })
+    }
+
+    /// That of one node.
+    pub(crate) fn of(&self, node: &str) -> Vec<u8> {
+        let node: String = form_urlencoded::byte_serialize(node.as_bytes()).collect();
+        post_body(
+            "loadComputerConfigurationFromXML",
+            &[self.before.as_str(), &node, &self.after].concat(),
+        )
+    }
+}
+
+fn described(number: usize) -> Value {
+    Value::dict([
+        ("reference", Value::text(partition(number))),
         (
-            "partition_list",
-            Value::List((0..partitions).map(partition).collect()),
+            "address_list",
+            Value::List(vec![
+                address("127.0.0.1", "255.0.0.0"),
+                address("::1", IPV6_NETMASK),
+            ]),
         ),
-    ]);
-    Ok(post(
-        "loadComputerConfigurationFromXML",
-        &[("xml", &document(&description)?)],
-    ))
+        (
+            "tap",
+            Value::dict([("name", Value::text(format!("tap{number}")))]),
+        ),
+    ])
 }
 
 const IPV6_NETMASK: &str = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";

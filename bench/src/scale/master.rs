@@ -1,0 +1,200 @@
+//! The Master under test. It believes this program to be a proxy it trusts: plain HTTP, and a header
+//! says who calls.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use postgres::{Client, NoTls};
+use testkit::Postgres;
+
+use super::Phase;
+use crate::failure::{Context, Failure};
+use crate::http::{self, Load};
+use crate::masters::free_address;
+use crate::process::{self, Memory, Running};
+use crate::{peers, wire};
+
+/// Where the Master keeps its data.
+enum Database {
+    File(PathBuf),
+    /// Its URL, and the server where it is ours.
+    Server {
+        url: String,
+        server: Option<Postgres>,
+    },
+}
+
+/// A running Master.
+pub(super) struct Master {
+    running: Running,
+    pub(super) address: SocketAddr,
+    /// The common name of a certificate of the first administrator, who manages the project.
+    pub(super) person: String,
+    /// The first project.
+    pub(super) project: &'static str,
+    database: Database,
+}
+
+impl Master {
+    /// Starts a new Master in this directory and waits until it answers.
+    pub(super) fn start(
+        program: Option<PathBuf>,
+        directory: &Path,
+        database: &str,
+    ) -> Result<Master, Failure> {
+        let program = peers::ours(program)?.client;
+        let database = match database {
+            "sqlite" => Database::File(directory.join("data/master.db")),
+            "postgres" => {
+                let server = Postgres::start();
+                Database::Server {
+                    url: server.new_database(),
+                    server: Some(server),
+                }
+            }
+            url => Database::Server {
+                url: url.to_owned(),
+                server: None,
+            },
+        };
+        let address = free_address()?;
+        let log = directory.join("master.log");
+        let mut command = Command::new(&program);
+        command
+            .args(["master", "start", "--data-dir"])
+            .arg(directory.join("data"))
+            .args(["--listen", &free_address()?.to_string()])
+            .args(["--plain", &address.to_string()])
+            .args(["--trusted-proxy", &address.ip().to_string()]);
+        if let Database::Server { url, .. } = &database {
+            command.args(["--database", url]);
+        }
+        let mut running = Running::start(&mut command, &log)?;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !http::call(address, &wire::get("getRunId", &[]))
+            .is_ok_and(|reply| reply.status == 200)
+        {
+            if running.has_ended() || Instant::now() > deadline {
+                return Err(Failure::new(format!(
+                    "the Master does not start:\n{}",
+                    process::tail(&log)
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mut master = Master {
+            running,
+            address,
+            person: String::new(),
+            project: "PROJ-1",
+            database,
+        };
+        master.person = master.certify("person", &[1])?.remove(0);
+        Ok(master)
+    }
+
+    pub(super) fn kind(&self) -> &'static str {
+        match self.database {
+            Database::File(_) => "SQLite",
+            Database::Server { .. } => "PostgreSQL",
+        }
+    }
+
+    /// Common names of new certificates.
+    pub(super) fn certify(&self, kind: &str, keys: &[i64]) -> Result<Vec<String>, Failure> {
+        let mut sql = String::new();
+        let mut names = Vec::new();
+        for key in keys {
+            let name = format!("CERTLOGIN-scale-{kind}-{key}");
+            sql.push_str(&format!(
+                "INSERT INTO certificate (common_name, serial, fingerprint, owner_kind, owner_id, \
+                 issued_at, expires_at) VALUES ('{name}', '{name}', '', '{kind}', {key}, 0, \
+                 9000000000000000);\n"
+            ));
+            names.push(name);
+        }
+        match &self.database {
+            Database::File(path) => {
+                let connection =
+                    rusqlite::Connection::open(path).context("opening the database")?;
+                connection
+                    .execute_batch(&format!("BEGIN IMMEDIATE; {sql} COMMIT;"))
+                    .context("certifying")?;
+            }
+            Database::Server { url, .. } => {
+                Client::connect(url, NoTls)
+                    .and_then(|mut client| client.batch_execute(&sql))
+                    .context("certifying")?;
+            }
+        }
+        Ok(names)
+    }
+
+    /// Carries out a load and takes down what it cost.
+    pub(super) fn phase(&self, load: &Load<'_>) -> Result<Phase, Failure> {
+        let me = std::process::id();
+        let before = (self.cpu_seconds(), process::cpu_seconds(me));
+        let outcome = http::run(load)?;
+        Ok(Phase {
+            outcome,
+            master_cpu_s: self.cpu_seconds() - before.0,
+            client_cpu_s: process::cpu_seconds(me) - before.1,
+            memory: self.memory(),
+        })
+    }
+
+    pub(super) fn cpu_seconds(&self) -> f64 {
+        process::cpu_seconds(self.running.pid())
+    }
+
+    pub(super) fn memory(&self) -> Memory {
+        Memory::of_all(self.running.pid())
+    }
+
+    /// The most memory it ever had resident.
+    pub(super) fn peak_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.running.pid()));
+        status
+            .unwrap_or_default()
+            .lines()
+            .find_map(|line| {
+                line.strip_prefix("VmHWM:")?
+                    .split_whitespace()
+                    .next()?
+                    .parse()
+                    .ok()
+            })
+            .unwrap_or(0)
+    }
+
+    /// What the database takes on disk.
+    pub(super) fn database_bytes(&self) -> Result<u64, Failure> {
+        match &self.database {
+            Database::File(path) => {
+                let size = |suffix: &str| {
+                    let mut name = path.clone().into_os_string();
+                    name.push(suffix);
+                    match fs::metadata(name) {
+                        Ok(found) => Ok(found.len()),
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+                        Err(error) => Err(error).context("measuring the database"),
+                    }
+                };
+                Ok(size("")? + size("-wal")?)
+            }
+            Database::Server { url, server } => {
+                let mut client = Client::connect(url, NoTls).context("asking PostgreSQL")?;
+                let row = client
+                    .query_one("SELECT pg_database_size(current_database())", &[])
+                    .context("asking PostgreSQL for the size of the database")?;
+                // Kept until here: it ends with the Master.
+                let _ = server;
+                let bytes: i64 = row.get(0);
+                Ok(u64::try_from(bytes).unwrap_or(0))
+            }
+        }
+    }
+}
