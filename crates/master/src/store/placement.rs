@@ -290,7 +290,7 @@ macro_rules! walk_from {
             " ORDER BY free DESC, node_id LIMIT ?3) s JOIN node n ON n.id = s.node_id \
              JOIN partition p ON p.id = (SELECT q.id FROM partition q WHERE q.node_id = s.node_id \
                AND q.instance_id IS NULL AND q.active = 1 AND q.capabilities = '[]' \
-               ORDER BY q.position, q.id LIMIT 1) \
+               ORDER BY q.position LIMIT 1) \
              ORDER BY s.free DESC, n.id"
         )
     };

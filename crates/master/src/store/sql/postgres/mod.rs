@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use postgres::error::{DbError, Severity, SqlState};
-use postgres::{Client, SimpleQueryMessage};
+use postgres::{Client, SimpleQueryMessage, Statement};
 
 use super::{Param, Row, SqlError};
 pub(crate) use address::ServerAddress;
@@ -245,6 +245,57 @@ pub(crate) struct Postgres {
 struct Session {
     client: Client,
     statements: Statements,
+    plans: Plans,
+}
+
+/// When the server shall plan its prepared statements anew. A plan made for an empty table may walk
+/// through all of an index; the server itself reconsiders only when it has taken statistics, minutes
+/// later, and a table can grow by a hundred thousand rows until then.
+struct Plans {
+    executed: u64,
+    anew_at: u64,
+}
+
+/// Statements executed before plans are made anew for the first time; then after twice as many,
+/// until the interval is the longest: to plan all statements costs a few milliseconds.
+const PLANS_FIRST: u64 = 256;
+const PLANS_INTERVAL_MAX: u64 = 8_192;
+
+impl Plans {
+    fn new() -> Self {
+        Plans {
+            executed: 0,
+            anew_at: PLANS_FIRST,
+        }
+    }
+
+    /// Counts a statement; whether it is time.
+    fn executed(&mut self) -> bool {
+        self.executed += 1;
+        if self.executed < self.anew_at {
+            return false;
+        }
+        self.anew_at += self.executed.min(PLANS_INTERVAL_MAX);
+        true
+    }
+}
+
+impl Session {
+    fn new(client: Client) -> Self {
+        Session {
+            client,
+            statements: Statements::default(),
+            plans: Plans::new(),
+        }
+    }
+
+    /// The statement for these parameters.
+    fn statement(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Statement, SqlError> {
+        if self.plans.executed() {
+            self.client.batch_execute("DISCARD PLANS").map_err(error)?;
+        }
+        self.statements.get(&mut self.client, sql, params)
+    }
 }
 
 impl Postgres {
@@ -287,10 +338,7 @@ impl Postgres {
                 result => return self.or_rollback(result),
             }
         }
-        self.session = Some(Session {
-            client: self.server.session()?,
-            statements: Statements::default(),
-        });
+        self.session = Some(Session::new(self.server.session()?));
         let result = self.with(|session| answer(&mut session.client, sql));
         self.or_rollback(result)
     }
@@ -305,7 +353,7 @@ impl Postgres {
 
     pub(super) fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64, SqlError> {
         self.with(|session| {
-            let statement = session.statements.get(&mut session.client, sql, params)?;
+            let statement = session.statement(sql, params)?;
             let values = statement::values(&statement, params);
             session.client.execute(&statement, &values).map_err(error)
         })
@@ -318,7 +366,7 @@ impl Postgres {
         limit: usize,
     ) -> Result<Vec<Row>, SqlError> {
         self.with(|session| {
-            let statement = session.statements.get(&mut session.client, sql, params)?;
+            let statement = session.statement(sql, params)?;
             let values = statement::values(&statement, params);
             let rows = session.client.query(&statement, &values).map_err(error)?;
             rows.iter().take(limit).map(statement::row).collect()
@@ -460,4 +508,17 @@ fn lost(error: &postgres::Error) -> SqlError {
         cause = inner.source();
     }
     SqlError::Lost(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_are_made_anew_less_and_less_often() {
+        let mut plans = Plans::new();
+        let anew: Vec<u64> = (1..=40_000).filter(|_| plans.executed()).collect();
+        let expected = [256, 512, 1024, 2048, 4096, 8192, 16_384, 24_576, 32_768];
+        assert_eq!(anew, expected);
+    }
 }
