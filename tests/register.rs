@@ -1,6 +1,11 @@
 //! The released upstream, from PyPI, becomes known to our Master: `slapos configure client` and
 //! `slapos node register`, unchanged, and what follows with the certificates they were given.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

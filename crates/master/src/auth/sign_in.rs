@@ -31,12 +31,16 @@ const PER_NAME: Rate = Rate {
 };
 /// Passwords that are hashed at the same time: each takes [`password::MEMORY_KIB`].
 const HASHES_AT_ONCE: usize = 4;
+/// Passwords that wait for that, the ones under way included. Further ones are refused: whoever
+/// floods us from many addresses shall not fill our memory too.
+const HASHES_WAITING_MAX: usize = 64;
 
 /// What signing in keeps between attempts.
 pub(super) struct Passwords {
     per_address: Limiter,
     per_name: Limiter,
     turns: Semaphore,
+    room: Semaphore,
 }
 
 impl Passwords {
@@ -45,7 +49,21 @@ impl Passwords {
             per_address: Limiter::new(PER_ADDRESS, REMEMBERED),
             per_name: Limiter::new(PER_NAME, REMEMBERED),
             turns: Semaphore::new(HASHES_AT_ONCE),
+            room: Semaphore::new(HASHES_WAITING_MAX),
         }
+    }
+
+    /// Works with a password, when it is its turn.
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let Ok(_room) = self.room.try_acquire() else {
+            let text = "too many people sign in at this moment: try again in a minute";
+            return Err(Refusal::TooMany(text.to_owned()).into());
+        };
+        let _turn = self.turns.acquire().await.map_err(internal)?;
+        tokio::task::spawn_blocking(work).await.map_err(internal)
     }
 }
 
@@ -156,12 +174,9 @@ impl Auth {
         let facts = self.store.sign_in_facts(login.clone()).await?;
         let person = facts.as_ref().map(|facts| facts.person);
         let hash = facts.and_then(|facts| facts.password_hash);
-        let good = {
-            let _turn = limits.turns.acquire().await.map_err(internal)?;
-            tokio::task::spawn_blocking(move || password::verify(&password, hash.as_deref()))
-                .await
-                .map_err(internal)?
-        };
+        let good = limits
+            .work(move || password::verify(&password, hash.as_deref()))
+            .await?;
         let (true, Some(person)) = (good, person) else {
             // Without the name: people type passwords there.
             tracing::info!(
@@ -188,13 +203,11 @@ impl Auth {
     ) -> Result<SignedIn, SignInError> {
         let login = self.password_token(token, address).await?;
         password::check(&login, &password)?;
-        let hash = {
-            let _turn = self.passwords.turns.acquire().await.map_err(internal)?;
-            tokio::task::spawn_blocking(move || password::hash(&password))
-                .await
-                .map_err(internal)?
-                .map_err(internal)?
-        };
+        let hash = self
+            .passwords
+            .work(move || password::hash(&password))
+            .await?
+            .map_err(internal)?;
         let person = self.store.set_password_by_token(token, hash).await?;
         self.open(person).await
     }
@@ -265,5 +278,41 @@ fn cookie(headers: &HeaderMap, secure: bool) -> Option<&str> {
     match (values.next(), values.next()) {
         (Some(value), None) if !value.is_empty() => Some(value),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::{Arc, mpsc};
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_flood_of_passwords_is_refused_before_it_takes_memory() {
+        let passwords = Arc::new(Passwords::new());
+        let mut waiting = Vec::new();
+        let mut gates = Vec::new();
+        for _ in 0..HASHES_WAITING_MAX {
+            let (gate, closed) = mpsc::channel::<()>();
+            let passwords = Arc::clone(&passwords);
+            waiting.push(tokio::spawn(async move {
+                passwords.work(move || closed.recv().is_err()).await
+            }));
+            gates.push(gate);
+        }
+        while passwords.room.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let refused = passwords.work(|| ()).await;
+        assert!(matches!(
+            refused,
+            Err(StoreError::Refused(Refusal::TooMany(_)))
+        ));
+        drop(gates);
+        for work in waiting {
+            assert!(work.await.unwrap().unwrap());
+        }
+        passwords.work(|| ()).await.unwrap();
     }
 }
