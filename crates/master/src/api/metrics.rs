@@ -69,13 +69,12 @@ impl Metrics {
         let class = usize::from(status.as_u16() / 100).clamp(2, 5) - 2;
         let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let duration = BOUNDS_MICROSECONDS.partition_point(|bound| *bound < microseconds);
-        for cell in [
+        let counted = [
             counter.by_class.get(class),
             counter.by_duration.get(duration),
-        ] {
-            if let Some(cell) = cell {
-                cell.fetch_add(1, Ordering::Relaxed);
-            }
+        ];
+        for cell in counted.into_iter().flatten() {
+            cell.fetch_add(1, Ordering::Relaxed);
         }
         counter
             .microseconds
