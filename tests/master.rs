@@ -1,0 +1,215 @@
+//! The full Master as a process: its first start, the released client and library over TLS, its end.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::{Value as Json, json};
+use testkit::{Peer, Rig};
+
+const LIFE: &str = include_str!("interop/master.py");
+
+/// A rig whose Master is the full one, with TLS.
+struct World {
+    rig: Rig,
+    url: String,
+}
+
+impl World {
+    fn new() -> Self {
+        let rig = Rig::builder(env!("CARGO_BIN_EXE_slapos")).build();
+        let url = format!("https://127.0.0.1:{}/", rig.port().number());
+        let world = World { rig, url };
+        world.start();
+        world
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.rig.path().join("master")
+    }
+
+    fn start(&self) {
+        let listen = format!("127.0.0.1:{}", self.rig.port().number());
+        let data_dir = self.data_dir();
+        let arguments = [
+            "master",
+            "start",
+            "--data-dir",
+            data_dir.to_str().unwrap(),
+            "--listen",
+            &listen,
+        ];
+        self.rig.start_master_as(&self.rig.slapos(arguments));
+    }
+
+    /// The one-time token that the first start shows for a client certificate.
+    fn client_token(&self) -> String {
+        let shown = testkit::eventually("the way in is shown", READY, || {
+            let log = self.rig.read("log/master.log");
+            let token = log.split("--token ").nth(1).map(str::to_owned);
+            token.ok_or(log)
+        });
+        shown.split_whitespace().next().unwrap().to_owned()
+    }
+
+    /// Has the released client fetch its certificate.
+    fn configure(&self, peer: &Peer) {
+        let web = self.url.trim_end_matches('/');
+        let token = self.client_token();
+        let arguments = [
+            "configure",
+            "client",
+            "--master-url",
+            &self.url,
+            "--master-url-web",
+            web,
+            "--token",
+            &token,
+        ];
+        let cfg = self.rig.path().join("home/.slapos/slapos-client.cfg");
+        peer.slapos(&self.rig, &arguments)
+            .env("SLAPOS_CLIENT_CONFIGURATION", cfg)
+            .run()
+            .ok();
+    }
+}
+
+const READY: std::time::Duration = std::time::Duration::from_secs(60);
+
+#[test]
+fn the_released_client_and_library_live_a_whole_life_with_it() {
+    let world = World::new();
+    let Some(peer) = Peer::get(&world.rig) else {
+        return;
+    };
+    world.configure(&peer);
+    let python = peer.client.with_file_name("python");
+    let run = world
+        .rig
+        .invoke(&python)
+        .env("MASTER_URL", &world.url)
+        .args(["-W", "ignore", "-c", LIFE])
+        .run()
+        .ok();
+    let mut seen: BTreeMap<String, Json> = run
+        .stdout
+        .lines()
+        .map(|line| {
+            let mut step: Json = serde_json::from_str(line).unwrap();
+            let name = step["step"].as_str().unwrap().to_owned();
+            step.as_object_mut().unwrap().remove("step");
+            (name, step)
+        })
+        .collect();
+    let release = "http://example.org/software.cfg";
+    let gives = |value: Json| json!({ "gives": value });
+    let raises = |error: &str| json!({ "raises": error });
+    for (step, expected) in [
+        ("nothing is supplied", raises("ResourceNotReady")),
+        ("supplied", gives(json!([release, "available"]))),
+        ("placed", gives(json!(["part0", "SOFTINST-1", "started"]))),
+        (
+            "parameters",
+            gives(json!({
+                "a": "1",
+                "full_ip_list": [],
+                "instance_title": "tree",
+                "ip_list": [["tap0", "fd00::0"]],
+                "root_instance_short_title": "tree",
+                "root_instance_title": "tree",
+                "slap_computer_id": "COMP-1",
+                "slap_computer_partition_id": "part0",
+                "slap_software_release_url": release,
+                "slap_software_type": "default",
+                "slave_instance_list": [],
+            })),
+        ),
+        ("the time stands still", gives(json!(true))),
+        ("type and release", gives(json!(["default", release]))),
+        ("certificate", gives(json!(["certificate", "key"]))),
+        (
+            "a member of the tree",
+            gives(json!(["part1", "SOFTINST-2"])),
+        ),
+        ("no partition is left", raises("ResourceNotReady")),
+        ("a shared instance", gives(json!(["part0", "SOFTINST-4"]))),
+        (
+            "addresses of the tree",
+            gives(json!([["tap0", "fd00::0"], ["tap1", "fd00::1"]])),
+        ),
+        ("publish", gives(Json::Null)),
+        ("publish for the guest", gives(Json::Null)),
+        (
+            "the guest as its host sees it",
+            gives(json!([{
+                "slap_software_type": "default",
+                "slave_reference": "SOFTINST-4",
+                "slave_title": "guest",
+                "user": "u",
+            }])),
+        ),
+        ("published", gives(json!({"url": "http://[fd00::1]"}))),
+        ("started", gives(Json::Null)),
+        (
+            "access status",
+            gives(json!("#access Instance correctly started")),
+        ),
+        ("error", gives(Json::Null)),
+        (
+            "error status",
+            gives(json!("#error while instanciating: boo")),
+        ),
+        ("bang", gives(Json::Null)),
+        ("related", gives(Json::Null)),
+        ("rename", gives(Json::Null)),
+        ("stopped", gives(json!(["part0", "SOFTINST-1", "stopped"]))),
+        ("destroyed", raises("ResourceNotReady")),
+        (
+            "what the node sees",
+            gives(json!([
+                ["part0", "destroyed", 1],
+                ["part1", "destroyed", 1]
+            ])),
+        ),
+        (
+            "nothing is left",
+            gives(json!([
+                ["part0", "destroyed", 0],
+                ["part1", "destroyed", 0]
+            ])),
+        ),
+        ("a stranger's node", raises("NotFoundError")),
+        ("revoked", gives(Json::Null)),
+        ("and out", raises("HTTPError")),
+    ] {
+        assert_eq!(seen.remove(step), Some(expected), "{step}");
+    }
+    assert!(seen.is_empty(), "{seen:?}");
+}
+
+#[test]
+fn it_ends_gracefully_and_comes_back_as_it_was_even_when_killed() {
+    let world = World::new();
+    world.client_token();
+    let authority = || std::fs::read_to_string(world.data_dir().join("ca.crt")).unwrap();
+    let first = authority();
+    world.rig.kill_master();
+    world.start();
+    world.rig.stop_master(0);
+    world.start();
+    assert_eq!(authority(), first);
+    // Only one process at a time has the database.
+    let data_dir = world.data_dir();
+    let arguments = ["master", "start", "--data-dir", data_dir.to_str().unwrap()];
+    world
+        .rig
+        .run(&[&arguments[..], &["--listen", "127.0.0.1:0"]].concat())
+        .exits(1)
+        .says("another Master has");
+    world
+        .rig
+        .run(&["master", "start", "--plain", "0.0.0.0:80"])
+        .exits(1)
+        .says("can be reached from other machines");
+    world.rig.stop_master(0);
+}
