@@ -105,7 +105,7 @@ step("published", lambda: order.request(
 step("started", lambda: partition().started())
 step("access status", lambda: partition().getAccessStatus())
 step("error", lambda: partition().error("boo"))
-step("error status", lambda: partition().getStatus()["text"])
+step("error status", lambda: partition().getAccessStatus())
 step("bang", lambda: partition().bang("help"))
 step("related", lambda: partition().setComputerPartitionRelatedInstanceList(["child"]))
 step("rename", lambda: partition("part1").rename("daughter"))
