@@ -1,79 +1,13 @@
 //! A Master as a whole: its first start, its restarts, its certificates over real TLS.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
-use std::path::Path;
+mod common;
 
-use master::{Listen, ServeError, Server, Settings, Started};
-use slap::{InstanceState, NodeId, PartitionId, ReleaseUrl, SoftwareType, Value};
-use slap_client::{Client, Identity, Request, RequestReply, Trust};
-use ureq::Agent;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use master::{ServeError, Server};
+use slap::{NodeId, PartitionId, ReleaseUrl};
+use slap_client::{Identity, RequestReply};
 
-const RELEASE: &str = "http://example.com/software.cfg";
-
-fn settings(directory: &Path) -> Settings {
-    let mut settings = Settings::new(directory.join("data"));
-    settings.listen = vec![anywhere()];
-    settings
-}
-
-fn anywhere() -> Listen {
-    "127.0.0.1:0".parse().unwrap()
-}
-
-/// The URL by which we reach it: the certificate is for this address too.
-fn url(started: &Started) -> String {
-    format!("https://{}", started.listen[0])
-}
-
-fn authority(started: &Started) -> String {
-    std::fs::read_to_string(&started.authority_file).unwrap()
-}
-
-/// Somebody with or without a certificate.
-fn client(started: &Started, identity: Option<&Identity>) -> Client {
-    let mut settings = slap_client::Settings::new(url(started));
-    settings.trust = Trust::CaText(authority(started));
-    settings.identity = identity.cloned();
-    Client::new(settings).unwrap()
-}
-
-/// Turns a one-time token into a certificate, as released clients do.
-fn redeem(started: &Started, call: &str, token: &str, form: &[(&str, &str)]) -> Identity {
-    let root = Certificate::from_pem(authority(started).as_bytes()).unwrap();
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = TlsConfig::builder()
-        .root_certs(RootCerts::new_with_certs(&[root]))
-        .unversioned_rustls_crypto_provider(provider)
-        .build();
-    let agent = Agent::new_with_config(Agent::config_builder().tls_config(tls).build());
-    let mut reply = agent
-        .post(format!("{}/{call}", url(started)))
-        .header("x-access-token", token)
-        .send_form(form.iter().copied())
-        .unwrap();
-    let text = reply.body_mut().read_to_string().unwrap();
-    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let pem = |name: &str| json[name].as_str().unwrap().to_owned();
-    Identity {
-        certificate: pem("certificate"),
-        key: pem("key"),
-    }
-}
-
-fn request(title: &str) -> Request {
-    Request {
-        requester: None,
-        release: ReleaseUrl::new(RELEASE).unwrap(),
-        software_type: SoftwareType::default(),
-        title: title.parse().unwrap(),
-        parameters: BTreeMap::from([("a".to_owned(), Value::text("b"))]),
-        sla: BTreeMap::new(),
-        state: Some(InstanceState::Started),
-        shared: false,
-    }
-}
+use common::{RELEASE, client, one_partition, redeem, request, settings};
 
 #[test]
 fn from_an_empty_directory_to_an_instance_and_a_restart_keeps_it() {
@@ -111,23 +45,7 @@ fn from_an_empty_directory_to_an_instance_and_a_restart_keeps_it() {
     };
     let node = client(&started, Some(&node_identity));
     let partition: PartitionId = "slappart0".parse().unwrap();
-    node.post_format(&Value::dict([
-        ("reference", Value::text("COMP-1")),
-        (
-            "partition_list",
-            Value::List(vec![Value::dict([
-                ("reference", Value::text(partition.as_str())),
-                (
-                    "address_list",
-                    Value::List(vec![Value::dict([
-                        ("addr", Value::text("fd00::1")),
-                        ("netmask", Value::text("ffff::")),
-                    ])]),
-                ),
-            ])]),
-        ),
-    ]))
-    .unwrap();
+    node.post_format(&one_partition(&comp, &partition)).unwrap();
     let release = ReleaseUrl::new(RELEASE).unwrap();
     let supplied = slap::InstallationState::Available;
     person.supply(&release, &comp, supplied).unwrap();
