@@ -193,16 +193,7 @@ pub(super) fn role_of(
     caller: Caller,
     project: ProjectKey,
 ) -> Result<Option<Role>, StoreError> {
-    match caller {
-        Caller::Person { person, .. } => Ok(sql
-            .one(
-                "SELECT role FROM member WHERE project_id = ?1 AND person_id = ?2",
-                params![project.0, person.0],
-            )?
-            .map(|row| row.parsed(0))
-            .transpose()?),
-        _ => Ok(None),
-    }
+    Ok(super::projects::role_of(sql, caller, project)?)
 }
 
 /// Whether the caller may do this with an instance.
