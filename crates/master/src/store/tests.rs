@@ -717,3 +717,56 @@ async fn publishing_has_the_requester_processed_and_a_rename_moves_the_identity(
     let renamed = world.placed(ALICE, wanted("T")).await;
     assert_eq!((renamed.key, renamed.root_title.as_str()), (root.key, "T"));
 }
+
+/// Two Masters on one database, whose clients ask for more than there is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_masters_never_give_a_partition_twice() {
+    const NODES: usize = 3;
+    const PARTITIONS: usize = 8;
+    const WANTED: usize = 40;
+    let Some(database) = TestDatabase::postgres() else {
+        return;
+    };
+    let url = database.url().to_owned();
+    let world = World::new(database).await;
+    for number in 0..NODES {
+        world.node(&format!("n{number}"), PARTITIONS).await;
+    }
+    let other = Store::open_with_clock(
+        &Database::parse(&url).unwrap(),
+        Arc::new(Hub::default()),
+        Arc::clone(&world.clock) as Arc<dyn Clock>,
+    )
+    .unwrap();
+    let masters = [Arc::new(world.store), Arc::new(other)];
+    let requests: Vec<_> = (0..WANTED)
+        .map(|number| {
+            // Each is asked for at both, at once.
+            let masters = masters.clone();
+            let wanted = wanted(&format!("t{number}"));
+            tokio::spawn(async move {
+                let (one, two) = tokio::join!(
+                    masters[0].request(ALICE, wanted.clone()),
+                    masters[1].request(ALICE, wanted)
+                );
+                (one.unwrap(), two.unwrap())
+            })
+        })
+        .collect();
+    let mut placements = std::collections::BTreeSet::new();
+    let mut waiting = 0;
+    for request in requests {
+        match request.await.unwrap() {
+            (Requested::Placed(one), Requested::Placed(two)) => {
+                assert_eq!(one.key, two.key);
+                assert_eq!(one.placement, two.placement);
+                let place = one.placement.unwrap();
+                assert!(placements.insert((place.node, place.partition)));
+            }
+            (Requested::Waiting { .. }, Requested::Waiting { .. }) => waiting += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(placements.len(), NODES * PARTITIONS);
+    assert_eq!(waiting, WANTED - NODES * PARTITIONS);
+}
