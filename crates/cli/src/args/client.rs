@@ -140,7 +140,7 @@ pub(crate) struct ComputerInfo {
     pub(crate) config: ClientConfig,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("`{text}` is not of the form KEY=VALUE")),

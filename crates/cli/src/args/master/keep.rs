@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Printed, Which};
+use crate::args::OutputFormat;
 
 /// Who changed what, and when
 #[derive(Debug, Args)]
@@ -68,8 +69,25 @@ pub(crate) struct Restore {
     /// The file secret.key of the Master that was backed up, if the backup does not hold it
     #[arg(long, value_name = "FILE")]
     pub(crate) secret_key: Option<PathBuf>,
+    /// Restore it although it holds contradictions, which are shown
+    #[arg(long)]
+    pub(crate) anyway: bool,
     #[command(flatten)]
     pub(crate) printed: Printed,
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
+/// Look for contradictions in the database
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Looks whether partitions and instances agree, counters are right, destroyed trees have no running
+members, certificates of what is gone are refused, sealed keys open, and more. The Master may run.
+Prints one line for each contradiction; the exit code is 1 when there is one.")]
+pub(crate) struct Check {
+    /// How to print [default: one line for each contradiction]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<OutputFormat>,
     #[command(flatten)]
     pub(crate) which: Which,
 }

@@ -1,7 +1,5 @@
 //! Persons, projects, tokens, certificates.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Listing, Plain, Printed, Which};
