@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,10 +19,12 @@ use crate::pki::{PkiError, random_hex};
 use crate::remote;
 use crate::server::{BoundServer, Limits, ListenSpec, Server as Sockets, ServerError};
 use crate::settings::{Settings, host_of};
-use crate::store::{OpenError, Store, StoreError};
+use crate::store::{Database, OpenError, Store, StoreError};
 
 /// Threads that answer. The database bounds what more of them could do.
 const WORKERS_MIN: usize = 2;
+/// How long a database is waited for that somebody else has.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How often is looked for nodes that fell silent.
 const SILENCE_EVERY: Duration = Duration::from_secs(30);
 /// How often is looked for releases whose day has come.
@@ -140,7 +142,7 @@ fn run(
         .enable_all()
         .build()
         .map_err(ServeError::Start)?;
-    let store = Arc::new(Store::open(&settings.database, Arc::new(Hub::default()))?);
+    let store = Arc::new(open(&settings.database)?);
     let result = runtime.block_on(async {
         // Whoever asks to stop while we start is heard.
         let asked = asked_to_stop(shutdown, signals)?;
@@ -198,6 +200,20 @@ fn run(
     // The last owner closes the database: what was acknowledged is on disk, the lock is free.
     drop(store);
     result
+}
+
+/// Opens the database. Where an administrator has it, who does one thing and leaves, that is waited
+/// for.
+fn open(database: &Database) -> Result<Store, OpenError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match Store::open(database, Arc::new(Hub::default())) {
+            Err(OpenError::Locked { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Is ready when the Master is asked to stop.

@@ -12,8 +12,10 @@ mod socket;
 mod tests;
 
 use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub use command::*;
 pub(crate) use execute::Administration;
@@ -27,6 +29,10 @@ use crate::first_start;
 use crate::settings::Settings;
 use crate::store::{Database, OpenError, Store};
 
+/// How long a database that is in use is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// A way to a Master's administration.
 pub struct Admin {
     way: Way,
@@ -35,7 +41,7 @@ pub struct Admin {
 
 enum Way {
     /// The Master runs.
-    Socket(std::os::unix::net::UnixStream),
+    Socket(UnixStream),
     /// It does not, or another one does on the same server.
     Direct(Box<Direct>),
 }
@@ -46,42 +52,60 @@ struct Direct {
 }
 
 impl Admin {
-    /// Finds the running Master of a directory, or opens its database.
+    /// Finds the running Master of a directory, or opens its database. Where the database is in use
+    /// and nobody answers, a Master is about to start or to stop, or another administrator is at
+    /// work: that is waited for a little.
     ///
     /// # Errors
     /// [`Refused`] when there is no Master, or it is in use and does not answer.
     pub fn connect(settings: &Settings) -> Result<Self, Refused> {
-        let socket = settings.data_dir.join(SOCKET);
-        let way = match socket::connect(&socket) {
-            Ok(stream) => Way::Socket(stream),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::NotFound | ErrorKind::ConnectionRefused
-                ) =>
-            {
-                Way::Direct(Box::new(Direct::open(settings)?))
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let way = match Self::socket(settings)? {
+                Some(stream) => Ok(Way::Socket(stream)),
+                None => Direct::open(settings).map(|direct| Way::Direct(Box::new(direct))),
+            };
+            match way {
+                Ok(way) => {
+                    return Ok(Admin {
+                        way,
+                        settings: settings.clone(),
+                    });
+                }
+                Err(NotOpen::InUse(_)) if Instant::now() < deadline => {
+                    std::thread::sleep(PAUSE);
+                }
+                Err(NotOpen::InUse(why)) => {
+                    return Err(Refused::failed(format!(
+                        "{why}; no Master answers at {}: is --data-dir right?",
+                        settings.data_dir.join(SOCKET).display()
+                    )));
+                }
+                Err(NotOpen::Refused(refused)) => return Err(refused),
             }
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                return Err(Refused {
+        }
+    }
+
+    /// The running Master, if one listens.
+    fn socket(settings: &Settings) -> Result<Option<UnixStream>, Refused> {
+        let path = settings.data_dir.join(SOCKET);
+        match socket::connect(&path) {
+            Ok(stream) => Ok(Some(stream)),
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused => Ok(None),
+                ErrorKind::PermissionDenied => Err(Refused {
                     kind: RefusedKind::Forbidden,
                     message: format!(
                         "{} is for root and for the user the Master runs as",
-                        socket.display()
+                        path.display()
                     ),
-                });
-            }
-            Err(error) => {
-                return Err(Refused::failed(format!(
+                }),
+                _ => Err(Refused::failed(format!(
                     "cannot reach the Master at {}: {error}",
-                    socket.display()
-                )));
-            }
-        };
-        Ok(Admin {
-            way,
-            settings: settings.clone(),
-        })
+                    path.display()
+                ))),
+            },
+        }
     }
 
     /// Whether a running Master answers.
@@ -169,8 +193,21 @@ fn take(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::File::open(directory)?.sync_all()
 }
 
+/// Why a database was not opened.
+enum NotOpen {
+    /// Another process has it.
+    InUse(OpenError),
+    Refused(Refused),
+}
+
+impl From<Refused> for NotOpen {
+    fn from(refused: Refused) -> Self {
+        NotOpen::Refused(refused)
+    }
+}
+
 impl Direct {
-    fn open(settings: &Settings) -> Result<Self, Refused> {
+    fn open(settings: &Settings) -> Result<Self, NotOpen> {
         let nothing = || {
             Refused::not_found(format!(
                 "there is no Master in {} yet: start one with `slapos master start --data-dir {}`",
@@ -180,9 +217,9 @@ impl Direct {
         };
         // Opening would make a new one.
         match &settings.database {
-            Database::Sqlite(path) if !path.exists() => return Err(nothing()),
+            Database::Sqlite(path) if !path.exists() => return Err(nothing().into()),
             Database::Postgres(_) if !settings.data_dir.join("secret.key").exists() => {
-                return Err(nothing());
+                return Err(nothing().into());
             }
             _ => {}
         }
@@ -192,16 +229,11 @@ impl Direct {
             .enable_all()
             .build()
             .map_err(Refused::failed)?;
-        let store = Store::open(&settings.database, Arc::new(Hub::default())).map_err(|error| {
-            let in_use = matches!(error, OpenError::Locked { .. });
-            let mut refused = Refused::failed(error);
-            if in_use {
-                refused.message.push_str(
-                    "; its administration socket is not in this data directory: is --data-dir right?",
-                );
-            }
-            refused
-        })?;
+        let store = match Store::open(&settings.database, Arc::new(Hub::default())) {
+            Ok(store) => store,
+            Err(error @ OpenError::Locked { .. }) => return Err(NotOpen::InUse(error)),
+            Err(error) => return Err(Refused::failed(error).into()),
+        };
         let store = Arc::new(store);
         let secrets = runtime
             .block_on(first_start::secrets(

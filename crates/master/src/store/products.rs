@@ -323,7 +323,7 @@ impl Store {
             audit(
                 tx,
                 caller,
-                "product.create",
+                "create_product",
                 &reference,
                 Some(project),
                 json!({"title": title}),
@@ -385,7 +385,7 @@ impl Store {
             audit(
                 tx,
                 caller,
-                "product.add_release",
+                "add_release",
                 &reference,
                 Some(product.project),
                 json!({"release": url.as_str(), "effective": effective_at.map(|at| at.seconds())}),
@@ -424,7 +424,7 @@ impl Store {
             audit(
                 tx,
                 caller,
-                "product.remove_release",
+                "remove_release",
                 &reference,
                 Some(product.project),
                 json!({"release": url.as_str()}),
@@ -464,7 +464,7 @@ impl Store {
             audit(
                 tx,
                 caller,
-                "product.set_units",
+                "set_units",
                 &reference,
                 Some(product.project),
                 json!({"software_type": software_type.as_str(), "units": units}),

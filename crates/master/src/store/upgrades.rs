@@ -144,21 +144,21 @@ fn apply(tx: &mut Tx<'_>, root: &Found, step: Step) -> Result<(), StoreError> {
                 "DELETE FROM upgrade_decision WHERE id = ?1 AND state = 'planned'",
                 params![key.0],
             )?;
-            ("upgrade.withdraw", json!({"decision": key.0}))
+            ("withdraw_upgrade", json!({"decision": key.0}))
         }
         Step::Finish(key) => {
             tx.execute(
                 "UPDATE upgrade_decision SET state = 'done' WHERE id = ?1",
                 params![key.0],
             )?;
-            ("upgrade.done", json!({"decision": key.0}))
+            ("upgrade", json!({"decision": key.0}))
         }
         Step::Accept(key) => {
             tx.execute(
                 "UPDATE upgrade_decision SET state = 'accepted', decided_at = ?2 WHERE id = ?1",
                 params![key.0, now.0],
             )?;
-            ("upgrade.accept", json!({"decision": key.0}))
+            ("accept_upgrade", json!({"decision": key.0}))
         }
         Step::Propose { to, state } => {
             let decided = (state == DecisionState::Accepted).then_some(now.0);
@@ -175,7 +175,7 @@ fn apply(tx: &mut Tx<'_>, root: &Found, step: Step) -> Result<(), StoreError> {
                 ],
             )?;
             (
-                "upgrade.propose",
+                "propose_upgrade",
                 json!({"decision": key, "state": state.as_str()}),
             )
         }
@@ -256,7 +256,7 @@ fn carry_out(tx: &mut Tx<'_>, root: &Found) -> Result<bool, StoreError> {
     audit(
         tx,
         Caller::Master,
-        "upgrade.done",
+        "upgrade",
         &record.tree.to_string(),
         Some(record.project),
         json!({"decision": decision, "from": record.release, "to": url}),
@@ -451,8 +451,8 @@ impl Store {
                     tx,
                     caller,
                     match answer {
-                        Answer::Accept => "upgrade.accept",
-                        Answer::Reject => "upgrade.reject",
+                        Answer::Accept => "accept_upgrade",
+                        Answer::Reject => "reject_upgrade",
                     },
                     &record.tree.to_string(),
                     Some(record.project),
@@ -491,7 +491,7 @@ impl Store {
             audit(
                 tx,
                 caller,
-                "upgrade.policy",
+                "set_upgrade_policy",
                 &tree.to_string(),
                 project,
                 json!({"policy": policy.as_str()}),
