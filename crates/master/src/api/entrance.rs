@@ -99,18 +99,19 @@ fn note(
     took: std::time::Duration,
 ) {
     let status = response.status().as_u16();
-    let bytes = response.body().size_hint().exact().unwrap_or_default();
-    let microseconds = took.as_micros();
-    let (caller, id) = (named(visit.caller), &visit.id);
-    let from = visit
-        .origin
-        .address
-        .map_or("?".to_owned(), |address| address.to_string());
     macro_rules! tell {
         ($level:ident) => {
+            // The values are only made where somebody listens.
             tracing::$level!(
                 target: "master::access",
-                %method, path, status, bytes, microseconds, caller, from, id,
+                %method,
+                path,
+                status,
+                bytes = response.body().size_hint().exact().unwrap_or_default(),
+                microseconds = took.as_micros(),
+                caller = named(visit.caller),
+                from = visit.origin.address.map(tracing::field::display),
+                id = visit.id,
             )
         };
     }

@@ -39,6 +39,20 @@ impl Store {
         .await
     }
 
+    /// As [`Store::shared_on`], for who was given the host's record a moment ago: that showed that
+    /// it may see this too.
+    ///
+    /// # Errors
+    /// The database.
+    pub(crate) async fn shared_by(
+        &self,
+        host: &InstanceRecord,
+    ) -> Result<Vec<InstanceRecord>, StoreError> {
+        let host = host.key;
+        self.read(move |sql| Ok(records(instances::shared_on(sql, host)?)))
+            .await
+    }
+
     /// The calling person's trees in the order of their titles; for an administrator or the Master
     /// itself, everybody's. `after` and `limit` page through them.
     ///

@@ -19,7 +19,7 @@ pub(super) async fn request(app: Arc<App>, call: Call) -> Result<Response, Probl
     let shared = if instance.shared {
         Vec::new()
     } else {
-        app.store.shared_on(call.caller, instance.key).await?
+        app.store.shared_by(&instance).await?
     };
     reply::marshalled(&documents::requested(&instance, &shared)?)
 }
