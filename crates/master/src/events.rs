@@ -1,9 +1,9 @@
 //! Who hears of changes: nodes, clients and the dashboard wait for topics, transactions wake them.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use crate::domain::{NodeKey, TreeKey};
 use crate::store::Changes;
@@ -21,9 +21,22 @@ pub enum Topic {
 
 /// Wakes those who wait. Several changes between two looks are one wake-up: what a waiter does then
 /// is to read what is now true.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Hub {
     topics: Mutex<HashMap<Topic, watch::Sender<u64>>>,
+    all: broadcast::Sender<Arc<Changes>>,
+}
+
+/// Transactions that who follows all changes may be behind.
+const BEHIND_MAX: usize = 1024;
+
+impl Default for Hub {
+    fn default() -> Self {
+        Hub {
+            topics: Mutex::default(),
+            all: broadcast::Sender::new(BEHIND_MAX),
+        }
+    }
 }
 
 /// Waits for a topic.
@@ -49,8 +62,18 @@ impl Hub {
         Subscription(sender.subscribe())
     }
 
+    /// Begins to follow all changes, transaction by transaction. Who is too slow is told so: then
+    /// anything may have changed.
+    pub fn follow(&self) -> broadcast::Receiver<Arc<Changes>> {
+        self.all.subscribe()
+    }
+
     /// Wakes whoever waits for what changed.
     pub fn publish(&self, changes: &Changes) {
+        if self.all.receiver_count() > 0 {
+            // Nobody follows any more: nobody is to be told.
+            let _ = self.all.send(Arc::new(changes.clone()));
+        }
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         if topics.is_empty() {
             return;

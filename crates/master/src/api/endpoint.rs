@@ -162,6 +162,9 @@ const ROOMS: &[&[Endpoint]] = &[
     super::system::ENDPOINTS,
     super::slap::ENDPOINTS,
     super::web::ENDPOINTS,
+    super::json_rpc::ENDPOINTS,
+    super::hateoas::ENDPOINTS,
+    super::events::ENDPOINTS,
 ];
 
 /// Everything that can be called.
@@ -211,6 +214,11 @@ impl Verbs {
             Verb::Get => self.get,
             Verb::Post => self.post,
         }
+    }
+
+    /// The room they belong to.
+    pub(crate) fn room(&self) -> Option<Api> {
+        self.get.or(self.post).map(|entry| entry.endpoint.api)
     }
 
     /// As the `Allow` header lists them.

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::call::{Origin, comes_from_another_site};
 use super::endpoint::{Endpoint, Entry};
-use super::{Api, App, Audience, Call, Verb, problem, reply};
+use super::{Api, App, Audience, Call, Verb, hateoas, json_rpc, problem, reply};
 use crate::domain::Caller;
 use crate::server::Peer;
 
@@ -49,6 +49,8 @@ impl Default for Large {
 /// What is known of a request while it is answered.
 struct Visit {
     entry: Option<Entry>,
+    /// Decides how refusals look, also of what is not in the table.
+    room: Api,
     caller: Caller,
     origin: Origin,
     id: String,
@@ -65,6 +67,7 @@ async fn enter(
     let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
     let mut visit = Visit {
         entry: None,
+        room: Api::Public,
         caller: Caller::Anonymous,
         origin: Origin::of(
             &peer,
@@ -75,8 +78,7 @@ async fn enter(
         id: request_id(&app, &parts.headers),
     };
     let answer = answer(&app, &mut visit, parts, body).await;
-    let api = visit.entry.map_or(Api::Public, |entry| entry.endpoint.api);
-    let mut response = answer.unwrap_or_else(|problem| refuse(api, &problem));
+    let mut response = answer.unwrap_or_else(|problem| refuse(&app, visit.room, &problem));
     problem::add_headers(&mut response);
     if let Ok(id) = HeaderValue::from_str(&visit.id) {
         response.headers_mut().insert("x-request-id", id);
@@ -159,11 +161,13 @@ async fn answer(
     body: Body,
 ) -> Result<Response, Problem> {
     let path = parts.uri.path();
-    let (verbs, captures) = app
-        .table
-        // Clients join a URL that ends in a slash and a path with another one (P 5.3).
-        .find(path.trim_start_matches('/'))
-        .ok_or_else(Problem::no_such_page)?;
+    // Clients join a URL that ends in a slash and a path with another one (P 5.3).
+    let name = path.trim_start_matches('/');
+    if json_rpc::is_method_like(name) {
+        visit.room = Api::JsonRpc;
+    }
+    let (verbs, captures) = app.table.find(name).ok_or_else(Problem::no_such_page)?;
+    visit.room = verbs.room().unwrap_or(visit.room);
     let verb = match parts.method {
         Method::GET | Method::HEAD => Some(Verb::Get),
         Method::POST => Some(Verb::Post),
@@ -173,7 +177,7 @@ async fn answer(
         let mut response = if parts.method == Method::OPTIONS {
             reply::text(Bytes::new())
         } else {
-            problem::page(&Problem::method_not_allowed())
+            refuse(app, visit.room, &Problem::method_not_allowed())
         };
         reply::set(&mut response, header::ALLOW, verbs.allow());
         return Ok(response);
@@ -263,10 +267,10 @@ async fn read(
 }
 
 /// A refusal as the room shows it.
-fn refuse(api: Api, problem: &Problem) -> Response {
+fn refuse(app: &App, api: Api, problem: &Problem) -> Response {
     match api {
-        Api::Slap | Api::Public | Api::Events | Api::Hateoas | Api::Web | Api::JsonRpc => {
-            problem::page(problem)
-        }
+        Api::Slap | Api::Public | Api::Events | Api::Web => problem::page(problem),
+        Api::Hateoas => hateoas::refuse(problem, &app.place.public_url),
+        Api::JsonRpc => json_rpc::refuse(problem),
     }
 }

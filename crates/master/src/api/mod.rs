@@ -9,6 +9,9 @@ mod call;
 pub(crate) mod description;
 mod endpoint;
 mod entrance;
+mod events;
+mod hateoas;
+mod json_rpc;
 mod metrics;
 mod problem;
 pub(crate) mod reply;
@@ -55,6 +58,7 @@ pub(crate) struct App {
     epoch: String,
     documents: Documents,
     metrics: Metrics,
+    streams: events::Streams,
     table: Table,
     large: Large,
 }
@@ -75,6 +79,7 @@ impl App {
             epoch,
             documents: Documents::default(),
             metrics: Metrics::new(),
+            streams: events::Streams::default(),
             table: Table::new(),
             large: Large::default(),
         }

@@ -44,6 +44,11 @@ async fn metrics(app: Arc<App>, _call: Call) -> Result<Response, Problem> {
             "Partitions with an instance.",
             counts.partitions_busy,
         ),
+        (
+            "slapos_master_event_streams",
+            "Open streams of events.",
+            i64::try_from(app.streams.count()).unwrap_or(i64::MAX),
+        ),
     ]);
     Ok(reply::with(
         axum::http::StatusCode::OK,

@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use axum::{Extension, Router};
+use serde_json::Value as Json;
 use slap::{Value, marshal};
 use tower::Service;
 
@@ -82,6 +83,7 @@ pub struct Rig {
     pub store: Arc<Store>,
     pub clock: Arc<Watch>,
     pub project: ProjectKey,
+    pub app: Arc<App>,
     router: Router,
     serial: AtomicI64,
     _directory: tempfile::TempDir,
@@ -113,8 +115,10 @@ impl Rig {
             "0123456789abcdef0123456789abcdef".to_owned(),
             "epoch".to_owned(),
         );
+        let app = Arc::new(app);
         let rig = Rig {
-            router: router(Arc::new(app)),
+            router: router(Arc::clone(&app)),
+            app,
             project: store
                 .create_project(Caller::Master, "Main".to_owned())
                 .await
@@ -206,6 +210,25 @@ impl Rig {
         headers: &[(&'static str, &str)],
         body: impl Into<Body>,
     ) -> Reply {
+        let response = self.begin(who, method, path, headers, body).await;
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
+        Reply {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
+    }
+
+    /// As [`Rig::send`], for answers that do not end.
+    pub async fn begin(
+        &self,
+        who: Option<&str>,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: impl Into<Body>,
+    ) -> Response<Body> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("/{path}"))
@@ -225,14 +248,23 @@ impl Rig {
             tls: false,
         };
         let mut router = self.router.clone().layer(Extension(peer));
-        let response = router.call(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
-        Reply {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            body: String::from_utf8(body.to_vec()).unwrap(),
+        router.call(request).await.unwrap()
+    }
+
+    /// Makes a JSON call; its status and document. A document of a success is one that the call
+    /// promises.
+    pub async fn json(&self, who: &str, method: &str, input: &Json) -> (u16, Json) {
+        let headers = [("content-type", "application/json")];
+        let reply = self
+            .send(Some(who), Method::POST, method, &headers, input.to_string())
+            .await;
+        assert_eq!(reply.header("content-type"), Some("application/json"));
+        let document: Json = serde_json::from_str(&reply.body).unwrap();
+        if reply.status == 200 {
+            let call = slap_server::json_rpc::Method::named(method).unwrap();
+            assert_eq!(call.check_answer(&document), Ok(()), "{method}: {document}");
         }
+        (reply.status, document)
     }
 
     pub async fn get(&self, who: &str, path: &str) -> Reply {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod listing;
 mod upgrades;
 
 use std::sync::Arc;

@@ -32,7 +32,8 @@ pub fn root(url: &str, templates: Templates, me: Option<&str>) -> Value {
                 "href": format!("{url}?mode=search{{&query,select_list*,limit*}}"),
                 "templated": true,
             },
-            "self": {"href": url},
+            // Clients put a slash and more behind it.
+            "self": {"href": url.trim_end_matches('/')},
             "traverse": {
                 "href": format!("{url}?mode=traverse{{&relative_url,view}}"),
                 "templated": true,
@@ -256,7 +257,7 @@ mod tests {
                     "href": "http://m/hateoas/?mode=traverse{&relative_url,view}",
                     "templated": true,
                 },
-                "self": {"href": "http://m/hateoas/"},
+                "self": {"href": "http://m/hateoas"},
                 "me": {"href": "urn:jio:get:person_module/1"},
             }})
         );

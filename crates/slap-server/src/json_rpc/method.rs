@@ -25,7 +25,7 @@ macro_rules! methods {
             }
 
             /// Its name: the last segment of its path.
-            pub fn name(self) -> &'static str {
+            pub const fn name(self) -> &'static str {
                 match self {
                     $(Method::$variant => $name,)*
                 }

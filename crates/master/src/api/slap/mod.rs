@@ -6,7 +6,7 @@ mod node;
 mod read;
 mod report;
 mod request;
-mod status;
+pub(super) mod status;
 #[cfg(test)]
 mod tests;
 
@@ -110,7 +110,7 @@ fn project_named(text: &str) -> Result<ProjectKey, Problem> {
 }
 
 /// The instance on a partition.
-fn subject_at(place: &(NodeId, PartitionId)) -> Result<Subject, Problem> {
+pub(super) fn subject_at(place: &(NodeId, PartitionId)) -> Result<Subject, Problem> {
     Ok(Subject::At {
         node: node_named(place.0.as_str())?,
         partition: place.1.as_str().to_owned(),

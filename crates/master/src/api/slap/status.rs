@@ -11,23 +11,23 @@ const SILENT_SECONDS: u64 = 216;
 const VERY_SILENT_SECONDS: u64 = 432;
 
 /// The status of something.
-pub(super) struct StatusDict<'a> {
-    pub(super) status: &'a Status,
+pub(in crate::api) struct StatusDict<'a> {
+    pub(in crate::api) status: &'a Status,
     /// Its reference.
-    pub(super) reference: String,
+    pub(in crate::api) reference: String,
     /// The wire's kind.
-    pub(super) portal_type: &'a str,
+    pub(in crate::api) portal_type: &'a str,
     /// Who reports of it.
-    pub(super) user: String,
+    pub(in crate::api) user: String,
     /// When it was last changed by a request: our own key `current` says whether the report came
     /// after that.
-    pub(super) changed: Option<Timestamp>,
+    pub(in crate::api) changed: Option<Timestamp>,
     /// The present.
-    pub(super) now: Timestamp,
+    pub(in crate::api) now: Timestamp,
 }
 
 impl StatusDict<'_> {
-    pub(super) fn to_value(&self) -> Value {
+    pub(in crate::api) fn to_value(&self) -> Value {
         let mut entries = vec![
             ("portal_type", Value::text(self.portal_type)),
             ("reference", Value::text(&self.reference)),
