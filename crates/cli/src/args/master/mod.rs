@@ -37,6 +37,9 @@ pub(crate) enum Master {
     /// Networks that nodes belong to
     #[command(subcommand, arg_required_else_help = true)]
     Network(places::Network),
+    /// Gates to other Masters, whose nodes run instances of this one
+    #[command(subcommand, arg_required_else_help = true)]
+    Remote(Box<places::Remote>),
     /// Software products, their releases, what their types take of a node
     #[command(subcommand, arg_required_else_help = true)]
     Product(places::Product),

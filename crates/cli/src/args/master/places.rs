@@ -196,6 +196,54 @@ pub(crate) struct NetworkAdd {
     pub(crate) which: Which,
 }
 
+/// Gates to other Masters
+#[derive(Debug, Subcommand)]
+pub(crate) enum Remote {
+    /// Add a gate, or change how its Master is reached
+    Add(RemoteAdd),
+    /// List gates, and whether their Masters answer
+    List(Listing),
+}
+
+/// Add a gate to another Master, or change how it is reached
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What is requested here and placed at the gate is requested at the other Master, as the person whose
+certificate is given; what it publishes there comes back. `slapos configure client` at the other
+Master makes the certificate.
+
+Examples:
+  slapos master remote add partner --url https://master.example.org:8443/ --ca-file partner-ca.crt \
+    --certificate client.crt --key client.key --release https://example.org/software.cfg
+  slapos master remote list")]
+pub(crate) struct RemoteAdd {
+    /// Its title
+    #[arg(value_name = "TITLE")]
+    pub(crate) title: String,
+    /// Its project: PROJ-1, or its title [default: the only one]
+    #[arg(long, value_name = "PROJECT")]
+    pub(crate) project: Option<String>,
+    /// The other Master
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: String,
+    /// The authority that signed the other Master's certificate [default: the public ones]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Our certificate there
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub(crate) key: Option<PathBuf>,
+    /// A release that goes there; may be repeated [default: every release]
+    #[arg(long = "release", value_name = "URL")]
+    pub(crate) releases: Vec<String>,
+    #[command(flatten)]
+    pub(crate) printed: Printed,
+    #[command(flatten)]
+    pub(crate) which: Which,
+}
+
 /// Software products
 #[derive(Debug, Subcommand)]
 pub(crate) enum Product {

@@ -20,6 +20,7 @@ pub(crate) fn run(command: Master) -> CommandResult {
         Master::Ca(command) => people::authority(command),
         Master::Node(command) => places::node(*command),
         Master::Network(command) => places::network(command),
+        Master::Remote(command) => places::remote(*command),
         Master::Product(command) => places::product(command),
         Master::Decision(command) => places::decision(command),
         Master::Waiting(arguments) => places::waiting(&arguments),

@@ -1,4 +1,4 @@
-//! `slapos master node|network|product|decision|waiting`.
+//! `slapos master node|network|remote|product|decision|waiting`.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -6,14 +6,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use master::admin::{self, Answer, Command, unexpected};
+use master::admin::{self, Answer, Command, Secret, unexpected};
 use serde_json::json;
 
 use super::connect::ask;
 use super::show::{self, moment, read_moment, yes};
 use crate::args::OutputFormat;
 use crate::args::master::places::{
-    Decision, DecisionName, Network, Node, NodeAdd, Product, Release, Switch,
+    Decision, DecisionName, Network, Node, NodeAdd, Product, Release, Remote, Switch,
 };
 use crate::args::master::{Listing, Printed, Which};
 use crate::failure::{Code, Failure};
@@ -224,6 +224,54 @@ pub(super) fn network(command: Network) -> CommandResult {
             other => Err(unexpected(&other).into()),
         },
     }
+}
+
+pub(super) fn remote(command: Remote) -> CommandResult {
+    match command {
+        Remote::Add(arguments) => {
+            let text = |path: &Option<PathBuf>| path.as_deref().map(read_text).transpose();
+            let command = Command::RemoteAdd {
+                title: arguments.title,
+                project: arguments.project,
+                master_url: arguments.url,
+                authority: text(&arguments.ca_file)?,
+                certificate: text(&arguments.certificate)?,
+                key: text(&arguments.key)?.map(Secret),
+                releases: arguments.releases,
+            };
+            show::made(&ask(&arguments.which, &command)?, &arguments.printed)
+        }
+        Remote::List(arguments) => match ask(&arguments.which, &Command::RemoteList)? {
+            Answer::Remotes(remotes) => show::list(
+                &remotes,
+                &arguments.printed,
+                "There is no gate to another Master.",
+                &[
+                    "GATE", "TITLE", "PROJECT", "MASTER", "RELEASES", "ANSWERED", "ERROR",
+                ],
+                |remote| {
+                    vec![
+                        remote.reference.clone(),
+                        remote.title.clone(),
+                        remote.project.clone(),
+                        remote.master_url.clone(),
+                        match remote.releases.len() {
+                            0 => "all".to_owned(),
+                            count => count.to_string(),
+                        },
+                        remote.contact_at.map(moment).unwrap_or_default(),
+                        remote.error.clone().unwrap_or_default(),
+                    ]
+                },
+            ),
+            other => Err(unexpected(&other).into()),
+        },
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))
 }
 
 pub(super) fn product(command: Product) -> CommandResult {
