@@ -19,7 +19,7 @@ use crate::pki::{PkiError, random_hex};
 use crate::remote;
 use crate::server::{BoundServer, Limits, ListenSpec, Server as Sockets, ServerError};
 use crate::settings::{Settings, host_of};
-use crate::store::{Database, OpenError, Store, StoreError};
+use crate::store::{Database, OpenError, Store, StoreError, UpgradeWatch};
 
 /// Threads that answer. The database bounds what more of them could do.
 const WORKERS_MIN: usize = 2;
@@ -358,10 +358,15 @@ fn duties(store: &Arc<Store>, secrets: &Secrets, identity: ServerIdentity) -> Jo
         async move { store.close_silent_nodes().await.map(|_| ()) }
     }));
     let of_upgrades = Arc::clone(store);
-    duties.spawn(every(UPGRADES_EVERY, move || {
-        let store = Arc::clone(&of_upgrades);
-        async move { store.review_upgrades().await.map(|_| ()) }
-    }));
+    duties.spawn(async move {
+        let mut watch = UpgradeWatch::default();
+        loop {
+            if let Err(error) = watch.look(&of_upgrades).await {
+                tracing::warn!("upgrades were not looked after: {error}");
+            }
+            tokio::time::sleep(UPGRADES_EVERY).await;
+        }
+    });
     let of_tidying = Arc::clone(store);
     duties.spawn(every(TIDY_EVERY, move || {
         let store = Arc::clone(&of_tidying);

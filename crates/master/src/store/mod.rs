@@ -69,7 +69,7 @@ pub use system::Counts;
 pub use tokens::{
     Bearer, IssuedToken, NewToken, SESSION_LIFE, TOKEN_LIFE, TOKEN_LIFE_MAX, TokenRecord,
 };
-pub use upgrades::DecisionRecord;
+pub use upgrades::{DecisionRecord, UpgradeWatch};
 
 use crate::domain::{Clock, SystemClock};
 use crate::events::Hub;

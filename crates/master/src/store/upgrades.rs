@@ -24,6 +24,10 @@ use crate::domain::{
 
 /// Trees looked at in one transaction.
 const PASS_TREES: i64 = 200;
+/// Trees looked for in one read: it must not keep others waiting.
+const PASS_RANGE: i64 = 5_000;
+/// Passes for each release of a product while whoever changed it waits.
+const PRODUCT_PASSES: usize = 20;
 /// Decisions one is shown at a time.
 const PAGE_MAX: i64 = 10_000;
 
@@ -290,74 +294,202 @@ pub(super) fn carry_out_waiting(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Trees of which something may be due, after one: those with an open decision, and those whose root
-/// uses a release for which the product has a better one.
-const CANDIDATES: &str = "SELECT t.id FROM tree t JOIN instance i ON i.tree_id = t.id \
-     AND i.requester_id IS NULL AND i.removed_at IS NULL \
-     WHERE t.archived_at IS NULL AND t.id > ?1 AND (\
-       EXISTS (SELECT 1 FROM upgrade_decision d WHERE d.tree_id = t.id \
-         AND d.state IN ('planned', 'accepted')) \
-       OR EXISTS (SELECT 1 FROM product_release pr JOIN product p ON p.id = pr.product_id \
-         JOIN product_release b ON b.product_id = p.id \
-         WHERE pr.release_id = i.release_id AND p.project_id = t.project_id \
-         AND (b.effective_at IS NULL OR b.effective_at <= ?2) \
-         AND (COALESCE(b.effective_at, b.created_at) > COALESCE(pr.effective_at, pr.created_at) \
-           OR COALESCE(b.effective_at, b.created_at) = COALESCE(pr.effective_at, pr.created_at) \
-           AND b.release_id > pr.release_id) \
-         AND NOT EXISTS (SELECT 1 FROM upgrade_decision d WHERE d.tree_id = t.id \
-           AND d.to_release_id = b.release_id AND d.state IN ('rejected', 'done')))) \
-     ORDER BY t.id LIMIT ?3";
+/// Trees of which something may be due: those with an open decision, and those whose root uses a
+/// release for which the product has a better one.
+macro_rules! candidates {
+    ($which:literal) => {
+        concat!(
+            "SELECT DISTINCT t.id FROM tree t JOIN instance i ON i.tree_id = t.id \
+             AND i.requester_id IS NULL AND i.removed_at IS NULL \
+             WHERE t.archived_at IS NULL AND ",
+            $which,
+            " AND (EXISTS (SELECT 1 FROM upgrade_decision d WHERE d.tree_id = t.id \
+                 AND d.state IN ('planned', 'accepted')) \
+               OR EXISTS (SELECT 1 FROM product_release pr JOIN product p ON p.id = pr.product_id \
+                 JOIN product_release b ON b.product_id = p.id \
+                 WHERE pr.release_id = i.release_id AND p.project_id = t.project_id \
+                 AND (b.effective_at IS NULL OR b.effective_at <= ?1) \
+                 AND (COALESCE(b.effective_at, b.created_at) \
+                     > COALESCE(pr.effective_at, pr.created_at) \
+                   OR COALESCE(b.effective_at, b.created_at) \
+                     = COALESCE(pr.effective_at, pr.created_at) AND b.release_id > pr.release_id) \
+                 AND NOT EXISTS (SELECT 1 FROM upgrade_decision d WHERE d.tree_id = t.id \
+                   AND d.to_release_id = b.release_id AND d.state IN ('rejected', 'done')))) \
+             ORDER BY t.id LIMIT ?2"
+        )
+    };
+}
+
+/// In a range of trees.
+const OF_RANGE: &str = candidates!("t.id > ?3 AND t.id <= ?4");
+/// After a tree, of a product's release: those that are placed or wait for a place, which are found
+/// by an index. The others are found by their turn in the range.
+const OF_RELEASE: &str = candidates!(
+    "t.id > ?3 AND t.id IN (SELECT x.tree_id FROM instance x WHERE x.project_id = ?4 \
+     AND x.release_id = ?5 AND x.shared = 0 AND x.placed = 1 AND x.removed_at IS NULL \
+     UNION SELECT x.tree_id FROM instance x WHERE x.project_id = ?4 AND x.release_id = ?5 \
+     AND x.placed = 0 AND x.state = 'started' AND x.removed_at IS NULL)"
+);
+
+fn keys_of(rows: &[Row]) -> Result<Vec<i64>, SqlError> {
+    rows.iter().map(|row| row.int(0)).collect()
+}
+
+fn highest_tree(sql: &mut Connection) -> Result<i64, SqlError> {
+    sql.one("SELECT COALESCE(MAX(id), 0) FROM tree", &[])?
+        .map_or(Ok(0), |row| row.int(0))
+}
+
+/// What there is of products at a time: when it is another, trees may be due that were not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Catalogue {
+    releases: i64,
+    newest: i64,
+    in_effect: i64,
+    dates: i64,
+}
+
+fn catalogue(sql: &mut Connection, now: Timestamp) -> Result<Catalogue, SqlError> {
+    let row = sql.one(
+        "SELECT COUNT(*), COALESCE(MAX(created_at), 0), \
+         COALESCE(SUM(CASE WHEN effective_at <= ?1 THEN 1 ELSE 0 END), 0), \
+         COALESCE(SUM(effective_at / 1000000), 0) FROM product_release",
+        params![now.0],
+    )?;
+    let Some(row) = row else {
+        return Ok(Catalogue::default());
+    };
+    Ok(Catalogue {
+        releases: row.int(0)?,
+        newest: row.int(1)?,
+        in_effect: row.int(2)?,
+        dates: row.int(3)?,
+    })
+}
+
+/// What a Master remembers between two looks at the upgrades of all trees, so that a look at rest
+/// costs next to nothing.
+#[derive(Debug, Default)]
+pub struct UpgradeWatch {
+    seen: Option<(Catalogue, i64)>,
+}
+
+impl UpgradeWatch {
+    /// Does what is due: for all trees where the products have changed (a date has come, too), else
+    /// for those that are new, and those whose accepted upgrade waits for its release.
+    ///
+    /// # Errors
+    /// The database.
+    pub async fn look(&mut self, store: &Store) -> Result<(), StoreError> {
+        let now = store.clock().now();
+        let (catalogue, highest, accepted) = store
+            .read(move |sql| {
+                let accepted = sql.all(
+                    "SELECT DISTINCT tree_id FROM upgrade_decision WHERE state = 'accepted' \
+                     ORDER BY tree_id LIMIT ?1",
+                    params![PAGE_MAX],
+                )?;
+                Ok((
+                    catalogue(sql, now)?,
+                    highest_tree(sql)?,
+                    keys_of(&accepted)?,
+                ))
+            })
+            .await?;
+        for trees in accepted.chunks(usize::try_from(PASS_TREES).unwrap_or(1)) {
+            store.review_trees(trees.to_vec()).await?;
+        }
+        let after = match self.seen {
+            Some((seen, highest)) if seen == catalogue => highest,
+            _ => 0,
+        };
+        if catalogue.releases > 1 || self.seen.is_none() {
+            store.review_range(after, highest).await?;
+        }
+        self.seen = Some((catalogue, highest));
+        Ok(())
+    }
+}
 
 impl Store {
-    /// Does what is due about the upgrades of all trees; how many were looked at. Doing it again
-    /// changes nothing. A Master calls it from time to time, as dates of releases come; products and
-    /// answers call it themselves. Without products of several releases it costs a look-up.
+    /// Does what is due about the upgrades of all trees; how many were looked at closely. Doing it
+    /// again changes nothing.
     ///
     /// # Errors
     /// The database.
     pub async fn review_upgrades(&self) -> Result<usize, StoreError> {
-        let idle = self
-            .read(|sql| {
-                let several = sql.one(
-                    "SELECT product_id FROM product_release GROUP BY product_id \
-                     HAVING COUNT(*) > 1 LIMIT 1",
-                    &[],
-                )?;
-                let open = sql.one(
-                    "SELECT id FROM upgrade_decision WHERE state IN ('planned', 'accepted') LIMIT 1",
-                    &[],
-                )?;
-                Ok(several.is_none() && open.is_none())
-            })
-            .await?;
-        if idle {
-            return Ok(0);
-        }
-        let (mut after, mut looked_at) = (0, 0);
-        loop {
+        let highest = self.read(|sql| Ok(highest_tree(sql)?)).await?;
+        self.review_range(0, highest).await
+    }
+
+    /// As [`Store::review_upgrades`], for the trees after one up to another.
+    async fn review_range(&self, mut after: i64, highest: i64) -> Result<usize, StoreError> {
+        let mut looked_at = 0;
+        while after < highest {
+            let until = highest.min(after + PASS_RANGE);
             let now = self.clock().now();
             let trees = self
                 .read(move |sql| {
-                    let rows = sql.all(CANDIDATES, params![after, now.0, PASS_TREES])?;
-                    Ok(rows
-                        .iter()
-                        .map(|row| row.int(0))
-                        .collect::<Result<Vec<_>, _>>()?)
+                    let rows = sql.all(OF_RANGE, params![now.0, PASS_TREES, after, until])?;
+                    Ok(keys_of(&rows)?)
                 })
                 .await?;
-            let Some(last) = trees.last() else {
-                return Ok(looked_at);
+            after = match trees.last() {
+                Some(last) if trees.len() == usize::try_from(PASS_TREES).unwrap_or(0) => *last,
+                _ => until,
             };
-            after = *last;
             looked_at += trees.len();
-            self.write(move |tx| {
-                for tree in &trees {
-                    review(tx, TreeKey(*tree))?;
-                }
-                Ok(())
+            self.review_trees(trees).await?;
+        }
+        Ok(looked_at)
+    }
+
+    /// Does what is due about trees that use a product, as far as that is quickly done: the rest is
+    /// the [`UpgradeWatch`]'s.
+    pub(super) async fn review_product(&self, product: ProductKey) -> Result<(), StoreError> {
+        let now = self.clock().now();
+        let (project, releases) = self
+            .read(move |sql| {
+                let row = sql.one(
+                    "SELECT project_id FROM product WHERE id = ?1",
+                    params![product.0],
+                )?;
+                let project = row.map_or(Ok(0), |row| row.int(0))?;
+                Ok((project, ranked(sql, product, now)?.0))
             })
             .await?;
+        for release in releases {
+            let release = release.release.0;
+            let mut after = 0;
+            for _ in 0..PRODUCT_PASSES {
+                let trees = self
+                    .read(move |sql| {
+                        let rows = sql.all(
+                            OF_RELEASE,
+                            params![now.0, PASS_TREES, after, project, release],
+                        )?;
+                        Ok(keys_of(&rows)?)
+                    })
+                    .await?;
+                let Some(last) = trees.last() else { break };
+                after = *last;
+                self.review_trees(trees).await?;
+            }
         }
+        Ok(())
+    }
+
+    async fn review_trees(&self, trees: Vec<i64>) -> Result<(), StoreError> {
+        if trees.is_empty() {
+            return Ok(());
+        }
+        self.write(move |tx| {
+            for tree in &trees {
+                review(tx, TreeKey(*tree))?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// The upgrades that the trees a caller may manage were offered, the newest first; open ones

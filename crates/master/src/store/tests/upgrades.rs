@@ -205,8 +205,9 @@ for_each_database! {
             .product(&[(RELEASE, Some(100)), (BETTER, Some(200))])
             .await;
         world.placed(ALICE, wanted("t")).await;
-        // A tree made after the release is found by the review.
-        world.store.review_upgrades().await.unwrap();
+        // A tree made after the release is found by a look.
+        let mut watch = UpgradeWatch::default();
+        watch.look(&world.store).await.unwrap();
         let offered = world.only_decision(ALICE).await;
         world
             .store
@@ -253,11 +254,12 @@ for_each_database! {
             .set_upgrade_policy(ALICE, root.tree, UpgradePolicy::Automatic)
             .await
             .unwrap();
-        world.store.review_upgrades().await.unwrap();
+        let mut watch = UpgradeWatch::default();
+        watch.look(&world.store).await.unwrap();
         assert_eq!(world.root(ALICE).await.release, RELEASE);
         world.pass(3600);
         let revision = world.revision(node).await;
-        world.store.review_upgrades().await.unwrap();
+        watch.look(&world.store).await.unwrap();
         assert_eq!(world.root(ALICE).await.release, BETTER);
         assert!(world.revision(node).await > revision);
         assert_eq!(world.only_decision(ALICE).await.state, DecisionState::Done);
