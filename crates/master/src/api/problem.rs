@@ -52,6 +52,14 @@ impl From<StoreError> for Problem {
                 tracing::error!("{error}");
                 away("The database of this Master is away; ask again later, that is harmless")
             }
+            StoreError::Sql(SqlError::Busy(_)) => {
+                tracing::error!("{error}");
+                away("The database of this Master is busy; nothing was changed, ask again")
+            }
+            StoreError::Sql(SqlError::Text(why)) => Problem::new(
+                StatusCode::BAD_REQUEST,
+                format!("A text in this call cannot be stored: {why}"),
+            ),
             other => internal(other),
         }
     }
