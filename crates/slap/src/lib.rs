@@ -7,14 +7,12 @@
 //! - [`document`] gives the wire's four object classes the field's names (P 1.1.2, 1.4, 1.5);
 //! - [`instance_xml`] and [`serialisation`] are how parameters are written down (P 2);
 //! - [`reference`] and [`state`] are the typed words used above the wire;
-//! - [`format`] is what a node tells about itself (P 6.11);
 //! - [`usage`] is what a node tells of what was used (P 6.12);
 //! - [`config`] reads the dialect of `slapos.cfg` (N 1.1);
 //! - [`python`] reproduces the few Python text conversions that are visible on the wire.
 
 pub mod config;
 pub mod document;
-pub mod format;
 pub mod instance_xml;
 pub mod marshal;
 pub mod python;
