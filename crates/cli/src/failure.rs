@@ -48,6 +48,12 @@ impl Failure {
         failure
     }
 
+    /// What lies behind it, for whoever wants the details.
+    pub(crate) fn because(mut self, error: &dyn StdError) -> Self {
+        self.details.push(error.to_string());
+        self
+    }
+
     pub(crate) fn hint(mut self, hint: impl Display) -> Self {
         self.hint = Some(hint.to_string());
         self

@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod enrol;
 mod failure;
 mod interrupt;
 mod log;

@@ -112,6 +112,16 @@ impl Error {
         )
     }
 
+    /// What the Master says about it, as text; empty where it says nothing.
+    pub fn detail(&self) -> &str {
+        match self {
+            Error::NotFound { detail, .. }
+            | Error::Server { detail, .. }
+            | Error::Refused { detail, .. } => detail,
+            _ => "",
+        }
+    }
+
     /// Whether the Master does not know the thing.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Error::NotFound { .. })

@@ -222,6 +222,7 @@ fn candidates(client: &Client, rest_url: Option<&str>) -> Result<Vec<String>, Er
                 body: "{}",
                 content_type: "application/json",
                 authorization: None,
+                token: None,
             },
         );
         if let Ok(body) = asked

@@ -2,18 +2,21 @@
 //!
 //! - [`Client`] has one method per endpoint of P 1.3, typed on both sides;
 //! - [`Hateoas`] navigates the documents behind `service` and `computer` commands (P 4);
+//! - [`Enrolment`] turns a one-time token into a certificate (P 5.2–5.4);
 //! - [`Error`] maps every failure to what a caller does about it (P 1.2).
 //!
 //! TLS is verified unless told otherwise. One connection is kept and used again. A read is tried
 //! once more when its connection breaks; a write never is, because only the Master knows whether
 //! it arrived.
 
+mod enrol;
 mod error;
 mod hateoas;
 mod slap_api;
 mod transport;
 mod url;
 
+pub use enrol::{Authority, Enrolled, Enrolment, Fingerprint, NotAFingerprint};
 pub use error::Error;
 pub use hateoas::{Hateoas, InstanceTreeInfo, InstanceTreeSummary, NodeSummary};
 pub use slap_api::{Client, IssuedCertificate, Request, RequestReply, StatusRecord};

@@ -577,6 +577,7 @@ impl Client {
             body: &form(fields),
             content_type: "application/x-www-form-urlencoded",
             authorization,
+            token: None,
         };
         self.transport.post(&url, call, &post)
     }

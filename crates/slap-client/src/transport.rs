@@ -13,7 +13,7 @@ use ureq::{Agent, Body};
 use crate::error::{Error, of_status};
 use crate::url::normalise_master_url;
 
-/// Largest answer that is read, in bytes.
+/// Largest answer that is read where nothing else is said, in bytes.
 const REPLY_BYTES_MAX: u64 = 256 << 20;
 /// Largest error page that is read, in bytes.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
@@ -82,6 +82,8 @@ pub(crate) struct Post<'a> {
     pub content_type: &'a str,
     /// `Authorization` header (P 1.2, partition identity).
     pub authorization: Option<String>,
+    /// A one-time token (P 5.2).
+    pub token: Option<&'a str>,
 }
 
 #[derive(Debug, Clone)]
@@ -89,6 +91,8 @@ pub(crate) struct Transport {
     agent: Agent,
     /// Ends in `/`.
     pub base: Arc<str>,
+    /// Largest answer that is read, in bytes.
+    pub reply_bytes_max: u64,
 }
 
 impl Transport {
@@ -124,6 +128,7 @@ impl Transport {
         Ok(Transport {
             agent: config.build().new_agent(),
             base: base.into(),
+            reply_bytes_max: REPLY_BYTES_MAX,
         })
     }
 
@@ -157,6 +162,14 @@ impl Transport {
         if let Some(authorization) = &post.authorization {
             request = request.header("Authorization", authorization);
         }
+        if let Some(token) = post.token {
+            // Whoever the answer points at is not to get it.
+            request = request
+                .header("X-Access-Token", token)
+                .config()
+                .max_redirects(0)
+                .build();
+        }
         self.finish(request.send(post.body), what)
     }
 
@@ -168,7 +181,7 @@ impl Transport {
         let mut reply = reply.map_err(|error| self.unreached(error))?;
         let status = reply.status();
         let limit = if status.is_success() {
-            REPLY_BYTES_MAX
+            self.reply_bytes_max
         } else {
             ERROR_BYTES_MAX
         };
@@ -273,14 +286,14 @@ fn tls(settings: &Settings) -> Result<TlsConfig, Error> {
     Ok(tls.build())
 }
 
-fn private_key(pem: &[u8], path: &Path) -> Result<PrivateKey<'static>, Error> {
+pub(crate) fn private_key(pem: &[u8], path: &Path) -> Result<PrivateKey<'static>, Error> {
     PrivateKey::from_pem(pem).map_err(|_| Error::File {
         path: path.to_owned(),
         reason: "it holds no private key in PEM form".to_owned(),
     })
 }
 
-fn certificates(pem: &[u8], path: &Path) -> Result<Vec<Certificate<'static>>, Error> {
+pub(crate) fn certificates(pem: &[u8], path: &Path) -> Result<Vec<Certificate<'static>>, Error> {
     let found: Vec<_> = ureq::tls::parse_pem(pem)
         .filter_map(|item| match item {
             Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(certificate),

@@ -1,6 +1,7 @@
 //! What may be typed: the whole command line, with upstream's words (C 1).
 
 pub(crate) mod client;
+pub(crate) mod enrol;
 pub(crate) mod master;
 pub(crate) mod node;
 pub(crate) mod proxy;
@@ -90,6 +91,9 @@ pub(crate) enum Command {
     /// Look at compute nodes
     #[command(subcommand, arg_required_else_help = true)]
     Computer(client::Computer),
+    /// Set up this program for use with a Master
+    #[command(subcommand, arg_required_else_help = true)]
+    Configure(enrol::Configure),
     /// Run this machine as a compute node
     Node(Box<node::Node>),
     /// Run a Master for many users and nodes, and administrate it

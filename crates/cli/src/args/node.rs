@@ -25,6 +25,8 @@ pub(crate) struct NodeConfig {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
+    /// Register this machine as a compute node of a Master
+    Register(Box<super::enrol::Register>),
     /// Prepare this machine: partitions, addresses; tell the Master
     Format(Format),
     /// Build and remove software releases as the Master wants

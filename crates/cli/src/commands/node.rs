@@ -24,6 +24,9 @@ pub(crate) fn run(arguments: Node, global: &Global) -> CommandResult {
             names: Vec::new(),
         }));
     match command {
+        NodeCommand::Register(register) => {
+            super::register::run(&register, arguments.config.cfg.as_deref())
+        }
         NodeCommand::Format(format) => {
             let config = FormatConfig::load(&file, &format_overrides(&format)).map_err(unusable)?;
             stop_on_interrupt(&cancel)?;
