@@ -18,7 +18,7 @@ pub(super) fn run(arguments: &Start) -> CommandResult {
     let settings = read(arguments)?;
     let mut told = Ok(());
     master::serve(&settings, &Shutdown::new(), |started| {
-        told = tell(started);
+        told = tell(started, &settings.data_dir);
     })
     .map_err(|error| Failure::of(&error))?;
     told?;
@@ -47,7 +47,7 @@ fn read(arguments: &Start) -> Result<Settings, Failure> {
 }
 
 /// Says where the Master is; after the first start also how to come in.
-fn tell(started: &Started) -> Result<(), Failure> {
+fn tell(started: &Started, data_dir: &Path) -> Result<(), Failure> {
     for address in &started.listen {
         tracing::info!("listening on https://{address}");
     }
@@ -64,6 +64,11 @@ fn tell(started: &Started) -> Result<(), Failure> {
         Some(project) => format!("Project       {project}, which {} manages\n", welcome.login),
         None => String::new(),
     };
+    let place = if data_dir == Path::new(DATA_DIR) {
+        String::new()
+    } else {
+        format!(" --data-dir {}", data_dir.display())
+    };
     // On stdout: it is the one result of this command, and no log keeps it.
     output::print(&format!(
         "\n\
@@ -76,12 +81,14 @@ fn tell(started: &Started) -> Result<(), Failure> {
          \x20             SHA-256 {fingerprint}\n\
          \n\
          What to do next:\n\
-         \x20 1. Take the authority's certificate to where you work, and say it in the configuration:\n\
-         \x20    `master_ca_file = …` in section [slapos].\n\
-         \x20 2. Get your client certificate:\n\
-         \x20    slapos configure client --master-url {url}/ --master-url-web {url} --token {client}\n\
-         \x20 3. Make a token for each compute node, and register it:\n\
-         \x20    slapos master token --help\n",
+         \x20 1. Get your client certificate, where you work:\n\
+         \x20    slapos configure client --master-url {url} --token {client} \\\n\
+         \x20      --fingerprint {fingerprint}\n\
+         \x20 2. Make a token for each compute node, here:\n\
+         \x20    slapos master token create --user {login} --purpose node{place}\n\
+         \x20 3. Register it, there:\n\
+         \x20    slapos node register NAME --master-url {url} --token TOKEN \\\n\
+         \x20      --fingerprint {fingerprint}\n",
         login = welcome.login,
         password = welcome.password_token,
         client = welcome.client_token,
