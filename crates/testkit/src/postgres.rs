@@ -64,6 +64,7 @@ pub struct PostgresBuilder {
     options: Vec<String>,
     tcp: bool,
     tls: Option<(String, String)>,
+    client_authority: Option<String>,
     password: Option<String>,
 }
 
@@ -84,6 +85,12 @@ impl PostgresBuilder {
     pub fn tls(mut self, certificate: &str, key: &str) -> Self {
         self.tls = Some((certificate.to_owned(), key.to_owned()));
         self.tcp()
+    }
+
+    /// Asks whoever comes through the port for a certificate that this one (PEM) has signed.
+    pub fn client_authority(mut self, certificate: &str) -> Self {
+        self.client_authority = Some(certificate.to_owned());
+        self
     }
 
     /// Asks whoever comes through the port for this password.
@@ -116,7 +123,7 @@ impl PostgresBuilder {
             running: Mutex::new(None),
             databases: AtomicU32::new(0),
         };
-        server.initialize(self.tls, self.password);
+        server.initialize(self.tls, self.client_authority, self.password);
         server.start_again();
         server
     }
@@ -306,7 +313,12 @@ impl Postgres {
         self.directory.join("data")
     }
 
-    fn initialize(&mut self, tls: Option<(String, String)>, password: Option<String>) {
+    fn initialize(
+        &mut self,
+        tls: Option<(String, String)>,
+        client_authority: Option<String>,
+        password: Option<String>,
+    ) {
         let data = self.data();
         // Sorted as users' databases are, by a language, where this version can do it anywhere.
         let language = ["--locale-provider=icu", "--icu-locale=en-US"];
@@ -336,7 +348,12 @@ impl Postgres {
             "trust"
         };
         let kind = if tls.is_some() { "hostssl" } else { "host" };
-        access.push_str(&format!("{kind} all all 127.0.0.1/32 {method}\n"));
+        let certificate = client_authority
+            .as_ref()
+            .map_or("", |_| "clientcert=verify-ca");
+        access.push_str(&format!(
+            "{kind} all all 127.0.0.1/32 {method} {certificate}\n"
+        ));
         std::fs::write(data.join("pg_hba.conf"), access).expect("the directory can be written");
         if let Some((certificate, key)) = tls {
             for (name, text) in [("server.crt", certificate), ("server.key", key)] {
@@ -345,6 +362,12 @@ impl Postgres {
                 give(&path, 0o600, self.user.as_ref());
             }
             self.options.push("ssl=on".to_owned());
+            if let Some(authority) = client_authority {
+                let path = data.join("clients.crt");
+                std::fs::write(&path, authority).expect("the directory can be written");
+                give(&path, 0o600, self.user.as_ref());
+                self.options.push("ssl_ca_file=clients.crt".to_owned());
+            }
         }
         if let Some(password) = password {
             let quoted = password.replace('\'', "''");

@@ -565,6 +565,43 @@ fn the_way_is_as_safe_as_the_address_asks() {
 }
 
 #[test]
+fn a_server_may_ask_for_a_certificate() {
+    if TestServer::is_left_out() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (own, key) = certificate("localhost");
+    let (foreign, foreign_key) = certificate("localhost");
+    let files = [("own", &own, &key), ("foreign", &foreign, &foreign_key)];
+    for (name, certificate, key) in files {
+        std::fs::write(directory.path().join(name), certificate).unwrap();
+        std::fs::write(directory.path().join(format!("{name}.key")), key).unwrap();
+    }
+    let test = TestServer::builder()
+        .tls(&own, &key)
+        .client_authority(&own)
+        .start();
+    let (user, port) = (test.user(), test.port().unwrap());
+    let try_with = |parameters: &str| {
+        let url = format!("postgres://{user}@127.0.0.1:{port}/postgres?{parameters}");
+        let mut connection = Connection::from(Postgres::new(server(&url)));
+        connection.begin_read()
+    };
+    let with = |name: &str| {
+        let path = directory.path().join(name).display().to_string();
+        format!("sslcert={path}&sslkey={path}.key")
+    };
+    assert_eq!(try_with(&with("own")), Ok(()));
+    for refused in [with("foreign"), String::new()] {
+        let result = try_with(&refused);
+        assert!(
+            matches!(result, Err(SqlError::Lost(_))),
+            "{refused}: {result:?}"
+        );
+    }
+}
+
+#[test]
 fn a_server_that_cannot_be_relied_on_is_refused() {
     let Some(database) = TestDatabase::postgres() else {
         return;
