@@ -1,6 +1,7 @@
 //! Talks to a SlapOS Master: blocking HTTP(S), one method per call of the protocol.
 //!
 //! - [`Client`] has one method per endpoint of P 1.3, typed on both sides;
+//! - [`Client::events`] hears of changes as they happen;
 //! - [`Hateoas`] navigates the documents behind `service` and `computer` commands (P 4);
 //! - [`Enrolment`] turns a one-time token into a certificate (P 5.2–5.4);
 //! - [`Error`] maps every failure to what a caller does about it (P 1.2).
@@ -11,6 +12,7 @@
 
 mod enrol;
 mod error;
+mod events;
 mod hateoas;
 mod slap_api;
 mod transport;
@@ -18,6 +20,7 @@ mod url;
 
 pub use enrol::{Authority, Enrolled, Enrolment, Fingerprint, NotAFingerprint};
 pub use error::Error;
+pub use events::{Event, Events, Watch};
 pub use hateoas::{Hateoas, InstanceTreeInfo, InstanceTreeSummary, NodeSummary};
 pub use slap_api::{Client, IssuedCertificate, Request, RequestReply, StatusRecord};
 pub use transport::{Identity, Settings, Trust};

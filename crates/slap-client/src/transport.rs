@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ureq::http::{Response, StatusCode};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, BodyReader};
 
 use crate::error::{Error, of_status};
 use crate::url::normalise_master_url;
@@ -151,6 +151,36 @@ impl Transport {
             other => other,
         };
         self.finish(reply, what)
+    }
+
+    /// A read of what does not end: its body, which lives for `lifetime` at most.
+    pub(crate) fn open(
+        &self,
+        url: &str,
+        what: &str,
+        headers: &[(&str, &str)],
+        lifetime: Duration,
+    ) -> Result<BodyReader<'static>, Error> {
+        let mut request = self.agent.get(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let reply = request
+            .config()
+            .timeout_recv_body(Some(lifetime))
+            .build()
+            .call()
+            .map_err(|error| self.unreached(error))?;
+        if reply.status() == StatusCode::OK {
+            return Ok(reply.into_body().into_reader());
+        }
+        match self.finish(Ok(reply), what) {
+            Err(error) => Err(error),
+            Ok(_) => Err(Error::Reply {
+                what: what.to_owned(),
+                reason: "it is no stream".to_owned(),
+            }),
+        }
     }
 
     /// A write. Never repeated.
