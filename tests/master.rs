@@ -74,6 +74,91 @@ impl World {
     }
 }
 
+#[test]
+fn the_released_commands_read_services_and_nodes() {
+    let world = World::new();
+    let Some(peer) = Peer::get(&world.rig) else {
+        return;
+    };
+    world.configure(&peer);
+    let home = world.rig.path().join("home/.slapos");
+    let slapos = |arguments: &[&str]| {
+        peer.slapos(&world.rig, arguments)
+            .env(
+                "SLAPOS_CLIENT_CONFIGURATION",
+                home.join("slapos-client.cfg"),
+            )
+            .run()
+    };
+    assert_eq!(slapos(&["service", "list"]).ok().stdout, "{}\n");
+    assert_eq!(
+        slapos(&["computer", "list"]).ok().stdout,
+        "No existing computer.\n"
+    );
+    let mut settings = slap_client::Settings::new(world.url.clone());
+    settings.certificate = Some((home.join("client.crt"), home.join("client.key")));
+    settings.trust = slap_client::Trust::CaFile(world.data_dir().join("ca.crt"));
+    let person = slap_client::Client::new(settings.clone()).unwrap();
+    let node = person.request_node("my node").unwrap().node;
+    let issued = person.issue_node_certificate(&node).unwrap();
+    settings.certificate = None;
+    settings.identity = Some(slap_client::Identity {
+        certificate: issued.certificate,
+        key: issued.key,
+    });
+    let speaker = slap_client::Client::new(settings).unwrap();
+    let partition: slap::PartitionId = "part0".parse().unwrap();
+    let address = slap::Value::dict([("addr", "fd00::1".into()), ("netmask", "".into())]);
+    let described = slap::Value::dict([
+        ("reference", slap::Value::text(partition.as_str())),
+        ("address_list", slap::Value::List(vec![address])),
+    ]);
+    let description = slap::Value::dict([
+        ("reference", slap::Value::text(node.as_str())),
+        ("partition_list", slap::Value::List(vec![described])),
+    ]);
+    speaker.post_format(&description).unwrap();
+    let release = world.rig.release("tests/software/services");
+    slapos(&["supply", &release, node.as_str()]).ok();
+    let url = release.parse().unwrap();
+    speaker.release_available(&url, &node).unwrap();
+
+    let parameters = ["--parameters", "name=Ada"];
+    slapos(&[&["request", "a \"b\" c", &release], &parameters[..]].concat()).ok();
+    let connection = slap::document::TextDict::from([("url".to_owned(), "http://x".to_owned())]);
+    speaker
+        .publish(&node, &partition, &connection, None)
+        .unwrap();
+    speaker.instance_started(&node, &partition).unwrap();
+    assert_eq!(
+        slapos(&["service", "list"]).ok().json(),
+        json!({"a \"b\" c": release})
+    );
+    assert_eq!(
+        slapos(&["service", "info", "a \"b\" c"]).ok().json(),
+        json!({
+            "software-url": release,
+            "software-type": "default",
+            "shared": false,
+            "requested-state": "start_requested",
+            "instance-parameters": {"name": "Ada"},
+            "connection-parameters": {"url": "http://x"},
+            "status": "green",
+        })
+    );
+    slapos(&["service", "info", "nope"]).exits(2);
+    assert_eq!(
+        slapos(&["computer", "list"]).ok().stdout,
+        format!("List of Computers:\n{node} my node\n")
+    );
+    assert_eq!(
+        slapos(&["computer", "info", node.as_str()]).ok().stdout,
+        format!("Computer Reference: {node}\nComputer Title    : my node\n")
+    );
+    slapos(&["computer", "info", "COMP-99"]).exits(2);
+    slapos(&["computer", "token"]).ok();
+}
+
 const READY: std::time::Duration = std::time::Duration::from_secs(60);
 
 #[test]
