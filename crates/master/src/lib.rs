@@ -9,8 +9,6 @@
 //! - [`pki`] is the Master's certificate authority and seals its secrets;
 //! - [`server`] has the sockets.
 
-#![allow(dead_code)] // rooms are being furnished
-
 pub mod admin;
 pub mod api;
 pub mod auth;

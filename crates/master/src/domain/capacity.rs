@@ -50,11 +50,6 @@ impl Liveness {
             _ => Liveness::Alive,
         }
     }
-
-    /// When a node that is alive now and stays silent will no longer count as alive.
-    pub fn expires(contact: Timestamp) -> Timestamp {
-        contact.plus(SILENCE_MAX + Duration::from_micros(1))
-    }
 }
 
 /// Units that are left on a node. Negative when its capacity was lowered below what it holds.
@@ -73,12 +68,6 @@ pub fn units_of(declared: Option<i64>) -> i64 {
 /// it; here nothing ever does.
 pub fn fits(units: i64, left: i64) -> bool {
     left >= units.max(0)
-}
-
-/// Whether a node takes new instances at present, as the dashboard and the wire's `capacity_scope`
-/// tell it.
-pub fn takes_more(scope: AllocationScope, liveness: &Liveness, left: i64) -> bool {
-    scope == AllocationScope::Open && *liveness == Liveness::Alive && left > 0
 }
 
 /// What setting a node's scope means.
@@ -157,14 +146,6 @@ mod tests {
     }
 
     #[test]
-    fn a_node_expires_at_the_first_moment_it_is_silent() {
-        let expires = Liveness::expires(NOW);
-        assert_ne!(Liveness::of(Some(NOW), None, expires), Liveness::Alive);
-        let before = Timestamp(expires.0 - 1);
-        assert_eq!(Liveness::of(Some(NOW), None, before), Liveness::Alive);
-    }
-
-    #[test]
     fn capacity_is_never_exceeded() {
         for (capacity, used, units, expected) in [
             (Some(10), 9, 1, true),
@@ -188,16 +169,6 @@ mod tests {
         assert_eq!(units_of(None), 1);
         assert_eq!(units_of(Some(5)), 5);
         assert_eq!(units_of(Some(-5)), 0);
-    }
-
-    #[test]
-    fn only_an_open_node_that_answers_and_has_room_takes_more() {
-        assert!(takes_more(AllocationScope::Open, &Liveness::Alive, 1));
-        assert!(!takes_more(AllocationScope::Open, &Liveness::Alive, 0));
-        assert!(!takes_more(AllocationScope::Open, &Liveness::NeverSeen, 1));
-        for scope in AllocationScope::ALL.into_iter().skip(1) {
-            assert!(!takes_more(scope, &Liveness::Alive, 1), "{scope}");
-        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use slap::InstanceState;
 
 use super::request::SUCCESSORS_MAX;
-use super::words::{InstanceKey, NodeKind, TreeKey};
+use super::words::{InstanceKey, NodeKind};
 
 /// Most instances from the root of a tree down to any other, both counted.
 pub const DEPTH_MAX: usize = 100;
@@ -91,25 +91,6 @@ pub fn propagate(tree: InstanceState, members: &[Member]) -> Vec<Change> {
     changes
 }
 
-/// What a request for an instance comes to, given its tree and its requester (none for a root).
-///
-/// In a stopped tree nothing is started, and whoever is to be destroyed can only have destroyed what
-/// it requests: a node that has not heard of it yet resurrects nothing.
-pub fn effective_state(
-    wanted: InstanceState,
-    tree: InstanceState,
-    requester: Option<InstanceState>,
-) -> InstanceState {
-    let dead = |state| state == InstanceState::Destroyed;
-    if dead(wanted) || dead(tree) || requester.is_some_and(dead) {
-        InstanceState::Destroyed
-    } else if tree == InstanceState::Stopped {
-        InstanceState::Stopped
-    } else {
-        wanted
-    }
-}
-
 /// Why an instance may not request another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LinkMistake {
@@ -176,52 +157,6 @@ pub fn check_link(
         return Err(LinkMistake::TooDeep { requester });
     }
     Ok(())
-}
-
-/// Something after which instances must be processed again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Event {
-    /// A request, or a new place, changed the instance.
-    Changed,
-    /// It published other connection parameters.
-    Published,
-    /// It asked for processing.
-    Banged,
-}
-
-/// Which instances must be processed again: those whose timestamps rise.
-///
-/// `chain` is the instance, its requester, and so on up to the root; only [`Event::Banged`] needs all
-/// of it, the others its first two.
-pub fn to_process(event: Event, chain: &[Member]) -> BTreeSet<InstanceKey> {
-    let count = match event {
-        Event::Changed => 1,
-        Event::Published => {
-            let requester = chain.first().and_then(|member| member.requester);
-            return requester.into_iter().collect();
-        }
-        Event::Banged => chain.len(),
-    };
-    let touched = chain.iter().take(count);
-    // The host of a shared instance processes it.
-    touched
-        .flat_map(|member| [Some(member.key), member.host])
-        .flatten()
-        .collect()
-}
-
-/// The instances that bang when a whole node does: of each tree the first one it has there.
-pub fn banged_by_node(
-    instances: impl IntoIterator<Item = (TreeKey, InstanceKey)>,
-) -> BTreeMap<TreeKey, InstanceKey> {
-    let mut first = BTreeMap::new();
-    for (tree, instance) in instances {
-        first
-            .entry(tree)
-            .and_modify(|known: &mut InstanceKey| *known = instance.min(*known))
-            .or_insert(instance);
-    }
-    first
 }
 
 /// Whether a destroyed instance is gone at once, as no node will report it: it has no place, or it is
@@ -327,20 +262,6 @@ mod tests {
     }
 
     #[test]
-    fn requests_come_to_what_tree_and_requester_allow() {
-        for wanted in [Started, Stopped, Destroyed] {
-            assert_eq!(effective_state(wanted, Started, None), wanted);
-            assert_eq!(effective_state(wanted, Started, Some(Started)), wanted);
-            assert_eq!(effective_state(wanted, Started, Some(Stopped)), wanted);
-            assert_eq!(effective_state(wanted, Started, Some(Destroyed)), Destroyed);
-            assert_eq!(effective_state(wanted, Destroyed, Some(Started)), Destroyed);
-        }
-        assert_eq!(effective_state(Started, Stopped, Some(Started)), Stopped);
-        assert_eq!(effective_state(Stopped, Stopped, None), Stopped);
-        assert_eq!(effective_state(Destroyed, Stopped, None), Destroyed);
-    }
-
-    #[test]
     fn a_tree_stays_a_tree_and_within_its_bounds() {
         let chain = [InstanceKey(3), InstanceKey(2), InstanceKey(1)];
         let check =
@@ -369,38 +290,6 @@ mod tests {
         let deep: Vec<InstanceKey> = (1..=100).map(InstanceKey).collect();
         assert!(check_link(&deep, 0, None, 0).is_err());
         assert!(check_link(&deep[1..], 0, None, 0).is_ok());
-    }
-
-    #[test]
-    fn who_processes_again() {
-        let hosted = Member {
-            host: Some(InstanceKey(9)),
-            ..member(3, Some(2), Started)
-        };
-        let chain = [
-            hosted,
-            member(2, Some(1), Started),
-            member(1, None, Started),
-        ];
-        let keys = |event, chain: &[Member]| -> Vec<i64> {
-            let keys = to_process(event, chain);
-            keys.into_iter().map(|key| key.0).collect()
-        };
-        assert_eq!(keys(Event::Changed, &chain), [3, 9]);
-        assert_eq!(keys(Event::Changed, &chain[1..]), [2]);
-        assert_eq!(keys(Event::Published, &chain), [2]);
-        assert_eq!(keys(Event::Published, &chain[2..]), [] as [i64; 0]);
-        assert_eq!(keys(Event::Banged, &chain), [1, 2, 3, 9]);
-        assert_eq!(keys(Event::Banged, &[]), [] as [i64; 0]);
-
-        let banged = banged_by_node([
-            (TreeKey(1), InstanceKey(5)),
-            (TreeKey(2), InstanceKey(4)),
-            (TreeKey(1), InstanceKey(3)),
-            (TreeKey(1), InstanceKey(8)),
-        ]);
-        let expected = [(TreeKey(1), InstanceKey(3)), (TreeKey(2), InstanceKey(4))];
-        assert_eq!(banged, BTreeMap::from(expected));
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use slap::InstanceState;
 
 use super::StoreError;
+use super::certificates::revoke_of;
 use super::instances::{self, Found};
 use super::records::Texts;
 use super::sql::params;
 use super::writer::Tx;
-use crate::domain::{InstanceKey, NodeKey, ProjectKey, Timestamp, tree};
+use crate::domain::{Caller, CertificateOwner, InstanceKey, NodeKey, ProjectKey, Timestamp, tree};
 
 /// Texts as the database keeps them.
 pub(super) fn json_text(texts: &Texts) -> Result<String, StoreError> {
@@ -137,15 +138,8 @@ pub(super) fn remove(tx: &mut Tx<'_>, found: &Found) -> Result<(), StoreError> {
         "UPDATE instance SET removed_at = ?2, placed = 0, state = 'destroyed' WHERE id = ?1",
         params![record.key.0, now.0],
     )?;
-    tx.execute(
-        "UPDATE certificate SET revoked_at = ?2 \
-         WHERE owner_kind = 'instance' AND owner_id = ?1 AND revoked_at IS NULL",
-        params![record.key.0, now.0],
-    )?;
-    tx.execute(
-        "DELETE FROM instance_key WHERE instance_id = ?1",
-        params![record.key.0],
-    )?;
+    let owner = CertificateOwner::Instance(record.key);
+    revoke_of(tx, Caller::Master, owner, Some(record.project))?;
     tx.execute(
         "DELETE FROM remote_instance WHERE instance_id = ?1",
         params![record.key.0],

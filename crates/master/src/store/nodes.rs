@@ -3,14 +3,17 @@
 use serde_json::json;
 
 use super::audit::audit;
+use super::certificates::revoke_of;
 use super::instances;
 use super::records::{NodeRecord, Status};
 use super::sql::{Connection, Row, SqlError, params};
 use super::writer::Tx;
 use super::{Store, StoreError, lifecycle};
 use crate::domain::access::{self, Action, Caller, Facts};
+use crate::domain::capacity::{self, ScopeChange};
 use crate::domain::{
-    AllocationScope, NetworkKey, NodeKey, NodeKind, NodeReference, ProjectKey, Refusal, Timestamp,
+    AllocationScope, CertificateOwner, NetworkKey, NodeKey, NodeKind, NodeReference, ProjectKey,
+    Refusal, Timestamp,
 };
 
 const SELECT_NODE: &str = "SELECT n.id, n.kind, n.project_id, n.title, n.scope, \
@@ -312,10 +315,27 @@ impl Store {
         scope: AllocationScope,
     ) -> Result<(), StoreError> {
         self.manage(caller, node, "set_scope", move |tx| {
-            tx.execute(
-                "UPDATE node SET scope = ?2 WHERE id = ?1",
-                params![node.key.0, scope.as_str()],
-            )?;
+            let present: AllocationScope = tx
+                .one("SELECT scope FROM node WHERE id = ?1", params![node.key.0])?
+                .ok_or_else(|| Refusal::unknown("compute node", node))?
+                .parsed(0)?;
+            let empty = busy_partitions(tx.sql(), node.key)? == 0;
+            match capacity::set_scope(present, scope, empty) {
+                ScopeChange::Nothing => {}
+                ScopeChange::Set => {
+                    tx.execute(
+                        "UPDATE node SET scope = ?2 WHERE id = ?1",
+                        params![node.key.0, scope.as_str()],
+                    )?;
+                }
+                ScopeChange::SetAndRemove => {
+                    tx.execute(
+                        "UPDATE node SET scope = ?2 WHERE id = ?1",
+                        params![node.key.0, scope.as_str()],
+                    )?;
+                    remove(tx, caller, node)?;
+                }
+            }
             Ok(json!({"scope": scope.as_str()}))
         })
         .await
@@ -442,14 +462,7 @@ impl Store {
     /// [`StoreError::Refused`] when the caller may not, or instances are on it.
     pub async fn remove_node(&self, caller: Caller, node: NodeReference) -> Result<(), StoreError> {
         self.manage(caller, node, "remove_node", move |tx| {
-            let busy = tx
-                .one(
-                    "SELECT COUNT(*) FROM partition WHERE node_id = ?1 AND instance_id IS NOT NULL",
-                    params![node.key.0],
-                )?
-                .map(|row| row.int(0))
-                .transpose()?
-                .unwrap_or_default();
+            let busy = busy_partitions(tx.sql(), node.key)?;
             if busy > 0 {
                 return Err(Refusal::Conflict(format!(
                     "{node} holds {busy} instances: have them destroyed first, or close the node \
@@ -457,21 +470,7 @@ impl Store {
                 ))
                 .into());
             }
-            let now = tx.now();
-            tx.execute(
-                "UPDATE node SET removed_at = ?2, alive = 0 WHERE id = ?1",
-                params![node.key.0, now.0],
-            )?;
-            tx.execute(
-                "UPDATE installation SET removed_at = ?2, free = 0 \
-                 WHERE node_id = ?1 AND removed_at IS NULL",
-                params![node.key.0, now.0],
-            )?;
-            tx.execute(
-                "UPDATE certificate SET revoked_at = ?2 \
-                 WHERE owner_kind = 'node' AND owner_id = ?1 AND revoked_at IS NULL",
-                params![node.key.0, now.0],
-            )?;
+            remove(tx, caller, node)?;
             Ok(json!({}))
         })
         .await
@@ -514,4 +513,32 @@ pub(super) fn record(sql: &mut Connection, node: NodeReference) -> Result<NodeRe
         )?
         .ok_or_else(|| Refusal::unknown("compute node", node))?;
     Ok(node_from_row(&row)?)
+}
+
+/// Partitions of a node that hold an instance.
+fn busy_partitions(sql: &mut Connection, node: NodeKey) -> Result<i64, StoreError> {
+    Ok(sql
+        .one(
+            "SELECT COUNT(*) FROM partition WHERE node_id = ?1 AND instance_id IS NOT NULL",
+            params![node.0],
+        )?
+        .map(|row| row.int(0))
+        .transpose()?
+        .unwrap_or_default())
+}
+
+/// An empty node is no more; its certificates are of no use.
+fn remove(tx: &mut Tx<'_>, caller: Caller, node: NodeReference) -> Result<(), StoreError> {
+    let now = tx.now();
+    tx.execute(
+        "UPDATE node SET removed_at = ?2, alive = 0 WHERE id = ?1",
+        params![node.key.0, now.0],
+    )?;
+    tx.execute(
+        "UPDATE installation SET removed_at = ?2, free = 0 \
+         WHERE node_id = ?1 AND removed_at IS NULL",
+        params![node.key.0, now.0],
+    )?;
+    revoke_of(tx, caller, CertificateOwner::Node(node), None)?;
+    Ok(())
 }

@@ -11,7 +11,7 @@ use super::sql::{Connection, params};
 use super::writer::Tx;
 use super::{Store, StoreError, lifecycle};
 use crate::domain::access::{Action, Caller};
-use crate::domain::{NodeReference, ProjectKey, Refusal};
+use crate::domain::{NodeReference, ProjectKey, Refusal, report as rules};
 
 /// An installation as the operations here need it.
 struct Known {
@@ -201,13 +201,13 @@ impl Store {
                     ("error", format!("#error while installing {release}"))
                 }
                 InstallationReport::Destroyed => {
-                    if found.state != InstallationState::Destroyed {
-                        return Err(Refusal::NotFound(format!(
-                            "the removal of release {release} from {node} was not asked for: it \
-                             stays asked for"
-                        ))
-                        .into());
-                    }
+                    rules::report_installation(
+                        rules::Life::Wanted(found.state),
+                        rules::InstallationReport::Destroyed,
+                    )
+                    .map_err(|refused| {
+                        Refusal::NotFound(format!("release {release} on {node}: {refused}"))
+                    })?;
                     tx.execute(
                         "UPDATE installation SET removed_at = ?2, free = 0 WHERE id = ?1",
                         params![found.id, now.0],
