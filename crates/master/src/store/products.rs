@@ -347,7 +347,7 @@ impl Store {
         url: slap::ReleaseUrl,
         effective_at: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        let product = self.write(move |tx| {
+        self.write(move |tx| {
             let product = managed(tx.sql(), caller, project, &reference)?;
             let release = lifecycle::release_key(tx, url.as_str())?;
             let other = tx.one(
@@ -389,11 +389,10 @@ impl Store {
                 &reference,
                 Some(product.project),
                 json!({"release": url.as_str(), "effective": effective_at.map(|at| at.seconds())}),
-            )?;
-            Ok(product.key)
+            )
         })
         .await?;
-        self.review_product(product).await
+        self.review_upgrades().await
     }
 
     /// Takes a release out of a product. Whoever uses it keeps it, and is offered nothing newer.
@@ -408,32 +407,30 @@ impl Store {
         reference: String,
         url: slap::ReleaseUrl,
     ) -> Result<(), StoreError> {
-        let product = self
-            .write(move |tx| {
-                let product = managed(tx.sql(), caller, project, &reference)?;
-                let removed = tx.execute(
-                    "DELETE FROM product_release WHERE product_id = ?1 AND release_id = \
+        self.write(move |tx| {
+            let product = managed(tx.sql(), caller, project, &reference)?;
+            let removed = tx.execute(
+                "DELETE FROM product_release WHERE product_id = ?1 AND release_id = \
                  (SELECT id FROM release WHERE url = ?2)",
-                    params![product.key.0, url.as_str()],
-                )?;
-                if removed == 0 {
-                    return Err(Refusal::NotFound(format!(
-                        "{url} is no release of the product {reference:?}"
-                    ))
-                    .into());
-                }
-                audit(
-                    tx,
-                    caller,
-                    "remove_release",
-                    &reference,
-                    Some(product.project),
-                    json!({"release": url.as_str()}),
-                )?;
-                Ok(product.key)
-            })
-            .await?;
-        self.review_product(product).await
+                params![product.key.0, url.as_str()],
+            )?;
+            if removed == 0 {
+                return Err(Refusal::NotFound(format!(
+                    "{url} is no release of the product {reference:?}"
+                ))
+                .into());
+            }
+            audit(
+                tx,
+                caller,
+                "remove_release",
+                &reference,
+                Some(product.project),
+                json!({"release": url.as_str()}),
+            )
+        })
+        .await?;
+        self.review_upgrades().await
     }
 
     /// Says what instances of a software type take of a node's capacity, from now on.

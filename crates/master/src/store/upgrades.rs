@@ -26,8 +26,8 @@ use crate::domain::{
 const PASS_TREES: i64 = 200;
 /// Trees looked for in one read: it must not keep others waiting.
 const PASS_RANGE: i64 = 5_000;
-/// Passes for each release of a product while whoever changed it waits.
-const PRODUCT_PASSES: usize = 20;
+/// Trees that are upgraded or offered an upgrade while whoever changed a product waits.
+const AT_ONCE: usize = 1_000;
 /// Decisions one is shown at a time.
 const PAGE_MAX: i64 = 10_000;
 
@@ -294,42 +294,23 @@ pub(super) fn carry_out_waiting(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Trees of which something may be due: those with an open decision, and those whose root uses a
-/// release for which the product has a better one.
-macro_rules! candidates {
-    ($which:literal) => {
-        concat!(
-            "SELECT DISTINCT t.id FROM tree t JOIN instance i ON i.tree_id = t.id \
-             AND i.requester_id IS NULL AND i.removed_at IS NULL \
-             WHERE t.archived_at IS NULL AND ",
-            $which,
-            " AND (EXISTS (SELECT 1 FROM upgrade_decision d WHERE d.tree_id = t.id \
-                 AND d.state IN ('planned', 'accepted')) \
-               OR EXISTS (SELECT 1 FROM product_release pr JOIN product p ON p.id = pr.product_id \
-                 JOIN product_release b ON b.product_id = p.id \
-                 WHERE pr.release_id = i.release_id AND p.project_id = t.project_id \
-                 AND (b.effective_at IS NULL OR b.effective_at <= ?1) \
-                 AND (COALESCE(b.effective_at, b.created_at) \
-                     > COALESCE(pr.effective_at, pr.created_at) \
-                   OR COALESCE(b.effective_at, b.created_at) \
-                     = COALESCE(pr.effective_at, pr.created_at) AND b.release_id > pr.release_id) \
-                 AND NOT EXISTS (SELECT 1 FROM upgrade_decision d WHERE d.tree_id = t.id \
-                   AND d.to_release_id = b.release_id AND d.state IN ('rejected', 'done')))) \
-             ORDER BY t.id LIMIT ?2"
-        )
-    };
-}
-
-/// In a range of trees.
-const OF_RANGE: &str = candidates!("t.id > ?3 AND t.id <= ?4");
-/// After a tree, of a product's release: those that are placed or wait for a place, which are found
-/// by an index. The others are found by their turn in the range.
-const OF_RELEASE: &str = candidates!(
-    "t.id > ?3 AND t.id IN (SELECT x.tree_id FROM instance x WHERE x.project_id = ?4 \
-     AND x.release_id = ?5 AND x.shared = 0 AND x.placed = 1 AND x.removed_at IS NULL \
-     UNION SELECT x.tree_id FROM instance x WHERE x.project_id = ?4 AND x.release_id = ?5 \
-     AND x.placed = 0 AND x.state = 'started' AND x.removed_at IS NULL)"
-);
+/// Trees in a range of which something may be due: those with an open decision, and those whose root
+/// uses a release for which the product has a better one.
+const CANDIDATES: &str = "SELECT DISTINCT t.id FROM tree t JOIN instance i ON i.tree_id = t.id \
+     AND i.requester_id IS NULL AND i.removed_at IS NULL \
+     WHERE t.archived_at IS NULL AND t.id > ?3 AND t.id <= ?4 AND (\
+       EXISTS (SELECT 1 FROM upgrade_decision d WHERE d.tree_id = t.id \
+         AND d.state IN ('planned', 'accepted')) \
+       OR EXISTS (SELECT 1 FROM product_release pr JOIN product p ON p.id = pr.product_id \
+         JOIN product_release b ON b.product_id = p.id \
+         WHERE pr.release_id = i.release_id AND p.project_id = t.project_id \
+         AND (b.effective_at IS NULL OR b.effective_at <= ?1) \
+         AND (COALESCE(b.effective_at, b.created_at) > COALESCE(pr.effective_at, pr.created_at) \
+           OR COALESCE(b.effective_at, b.created_at) = COALESCE(pr.effective_at, pr.created_at) \
+           AND b.release_id > pr.release_id) \
+         AND NOT EXISTS (SELECT 1 FROM upgrade_decision d WHERE d.tree_id = t.id \
+           AND d.to_release_id = b.release_id AND d.state IN ('rejected', 'done')))) \
+     ORDER BY t.id LIMIT ?2";
 
 fn keys_of(rows: &[Row]) -> Result<Vec<i64>, SqlError> {
     rows.iter().map(|row| row.int(0)).collect()
@@ -404,7 +385,7 @@ impl UpgradeWatch {
             _ => 0,
         };
         if catalogue.releases > 1 || self.seen.is_none() {
-            store.review_range(after, highest).await?;
+            store.review_range(after, highest, usize::MAX).await?;
         }
         self.seen = Some((catalogue, highest));
         Ok(())
@@ -412,25 +393,31 @@ impl UpgradeWatch {
 }
 
 impl Store {
-    /// Does what is due about the upgrades of all trees; how many were looked at closely. Doing it
-    /// again changes nothing.
+    /// Does what is due about the upgrades of all trees, as far as that is quickly done: the rest is
+    /// the [`UpgradeWatch`]'s. Doing it again changes nothing.
     ///
     /// # Errors
     /// The database.
-    pub async fn review_upgrades(&self) -> Result<usize, StoreError> {
+    pub async fn review_upgrades(&self) -> Result<(), StoreError> {
         let highest = self.read(|sql| Ok(highest_tree(sql)?)).await?;
-        self.review_range(0, highest).await
+        self.review_range(0, highest, AT_ONCE).await
     }
 
-    /// As [`Store::review_upgrades`], for the trees after one up to another.
-    async fn review_range(&self, mut after: i64, highest: i64) -> Result<usize, StoreError> {
+    /// Does what is due about the upgrades of the trees after one up to another, as long as it is
+    /// not too many of which something is.
+    async fn review_range(
+        &self,
+        mut after: i64,
+        highest: i64,
+        most: usize,
+    ) -> Result<(), StoreError> {
         let mut looked_at = 0;
-        while after < highest {
+        while after < highest && looked_at < most {
             let until = highest.min(after + PASS_RANGE);
             let now = self.clock().now();
             let trees = self
                 .read(move |sql| {
-                    let rows = sql.all(OF_RANGE, params![now.0, PASS_TREES, after, until])?;
+                    let rows = sql.all(CANDIDATES, params![now.0, PASS_TREES, after, until])?;
                     Ok(keys_of(&rows)?)
                 })
                 .await?;
@@ -440,41 +427,6 @@ impl Store {
             };
             looked_at += trees.len();
             self.review_trees(trees).await?;
-        }
-        Ok(looked_at)
-    }
-
-    /// Does what is due about trees that use a product, as far as that is quickly done: the rest is
-    /// the [`UpgradeWatch`]'s.
-    pub(super) async fn review_product(&self, product: ProductKey) -> Result<(), StoreError> {
-        let now = self.clock().now();
-        let (project, releases) = self
-            .read(move |sql| {
-                let row = sql.one(
-                    "SELECT project_id FROM product WHERE id = ?1",
-                    params![product.0],
-                )?;
-                let project = row.map_or(Ok(0), |row| row.int(0))?;
-                Ok((project, ranked(sql, product, now)?.0))
-            })
-            .await?;
-        for release in releases {
-            let release = release.release.0;
-            let mut after = 0;
-            for _ in 0..PRODUCT_PASSES {
-                let trees = self
-                    .read(move |sql| {
-                        let rows = sql.all(
-                            OF_RELEASE,
-                            params![now.0, PASS_TREES, after, project, release],
-                        )?;
-                        Ok(keys_of(&rows)?)
-                    })
-                    .await?;
-                let Some(last) = trees.last() else { break };
-                after = *last;
-                self.review_trees(trees).await?;
-            }
         }
         Ok(())
     }
