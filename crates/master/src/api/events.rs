@@ -87,6 +87,21 @@ impl Visitor {
         Ok(visitor)
     }
 
+    #[cfg(test)]
+    fn nobody(caller: Caller) -> Self {
+        let peer = crate::server::Peer {
+            address: std::net::SocketAddr::from(([127, 0, 0, 1], 1)),
+            certificate: None,
+            tls: false,
+        };
+        let headers = HeaderMap::new();
+        Visitor {
+            caller,
+            origin: Origin::of(&peer, &headers, &[], ""),
+            headers,
+        }
+    }
+
     /// Who it is now: by certificate, else by session.
     async fn identify(&self, app: &App) -> Result<Caller, StoreError> {
         let caller = app.auth.caller(&self.headers, &self.origin.peer).await?;

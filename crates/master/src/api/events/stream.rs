@@ -123,3 +123,37 @@ impl Writer {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::super::testing::Rig;
+    use super::super::{Visitor, Wanted};
+    use super::*;
+    use crate::domain::Caller;
+
+    /// What a stream may take while it waits, in bytes: there are thousands of them.
+    const BYTES_MAX: usize = 8 << 10;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stream_that_waits_is_small() {
+        let rig = Rig::new().await;
+        let (node, _) = rig.node("one").await;
+        let caller = Caller::Node(node.key);
+        let visitor = Visitor::nobody(caller);
+        let source = Source::new(&rig.app, caller, &Wanted::Node(node)).await;
+        let (sender, _receiver) = mpsc::channel(AHEAD);
+        let writer = Writer { sender, told: None };
+        let seat = rig.app.streams.open(caller).unwrap();
+        let telling = tell(
+            &rig.app,
+            &visitor,
+            source.unwrap(),
+            Vec::new(),
+            writer,
+            seat,
+        );
+        let bytes = size_of_val(&telling);
+        assert!(bytes < BYTES_MAX, "{bytes}");
+    }
+}
