@@ -16,9 +16,6 @@ use crate::server::Peer;
 pub(crate) struct Call {
     /// What is called.
     pub(crate) endpoint: &'static Endpoint,
-    /// The variable segments of its path.
-    pub(crate) captures: Vec<String>,
-    pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
@@ -26,8 +23,6 @@ pub(crate) struct Call {
     pub(crate) caller: Caller,
     /// Where the call comes from.
     pub(crate) origin: Origin,
-    /// The name of this request in logs.
-    pub(crate) id: String,
 }
 
 /// Where a call comes from, a proxy that is trusted looked through.
@@ -116,11 +111,6 @@ impl Call {
     /// The fields of the query string.
     pub(crate) fn arguments(&self) -> Fields<'_> {
         Fields::parse(self.query.as_bytes())
-    }
-
-    /// A variable segment of the path, by its place.
-    pub(crate) fn capture(&self, place: usize) -> &str {
-        self.captures.get(place).map_or("", String::as_str)
     }
 
     /// Whether the caller has the document that bears this tag (`If-None-Match`).

@@ -83,8 +83,7 @@ pub(crate) type Handler = fn(Arc<App>, Call) -> Answer;
 pub struct Endpoint {
     /// Its room.
     pub api: Api,
-    /// Its path without the slash at the beginning. A segment `{x}` stands for any one segment,
-    /// `{*x}` at the end for all that follow; handlers find them in [`Call::captures`].
+    /// Its path without the slash at the beginning.
     pub name: &'static str,
     /// What is done with it.
     pub verb: Verb,
@@ -172,28 +171,6 @@ pub fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
     ROOMS.iter().flat_map(|room| room.iter())
 }
 
-/// One segment of a path in the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Segment {
-    Word(&'static str),
-    Any,
-    Rest,
-}
-
-fn segments(name: &'static str) -> Vec<Segment> {
-    name.split('/')
-        .map(|segment| {
-            if segment.starts_with("{*") {
-                Segment::Rest
-            } else if segment.starts_with('{') {
-                Segment::Any
-            } else {
-                Segment::Word(segment)
-            }
-        })
-        .collect()
-}
-
 /// The endpoints of one path, by verb.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Verbs {
@@ -239,81 +216,22 @@ impl Verbs {
 }
 
 /// The table as requests are looked up in it.
-pub(crate) struct Table {
-    exact: HashMap<&'static str, Verbs>,
-    patterns: Vec<(Vec<Segment>, Verbs)>,
-}
+pub(crate) struct Table(HashMap<&'static str, Verbs>);
 
 impl Table {
     pub(crate) fn new() -> Self {
-        let mut table = Table {
-            exact: HashMap::new(),
-            patterns: Vec::new(),
-        };
+        let mut table: HashMap<&'static str, Verbs> = HashMap::new();
         for (index, endpoint) in endpoints().enumerate() {
             let entry = Entry { index, endpoint };
-            let pattern = segments(endpoint.name);
-            if pattern
-                .iter()
-                .all(|segment| matches!(segment, Segment::Word(_)))
-            {
-                table.exact.entry(endpoint.name).or_default().add(entry);
-            } else if let Some((_, verbs)) = table
-                .patterns
-                .iter_mut()
-                .find(|(other, _)| *other == pattern)
-            {
-                verbs.add(entry);
-            } else {
-                let mut verbs = Verbs::default();
-                verbs.add(entry);
-                table.patterns.push((pattern, verbs));
-            }
+            table.entry(endpoint.name).or_default().add(entry);
         }
-        table
+        Table(table)
     }
 
-    /// What there is at a path (without its first slash), and what its variable segments are,
-    /// percent-decoded.
-    pub(crate) fn find(&self, path: &str) -> Option<(Verbs, Vec<String>)> {
-        if let Some(verbs) = self.exact.get(path) {
-            return Some((*verbs, Vec::new()));
-        }
-        self.patterns
-            .iter()
-            .find_map(|(pattern, verbs)| Some((*verbs, captures(pattern, path)?)))
+    /// What there is at a path, without its first slash.
+    pub(crate) fn find(&self, path: &str) -> Option<Verbs> {
+        self.0.get(path).copied()
     }
-}
-
-fn captures(pattern: &[Segment], path: &str) -> Option<Vec<String>> {
-    let mut captures = Vec::new();
-    let mut rest = Some(path);
-    for segment in pattern {
-        let text = rest?;
-        let (head, tail) = match text.split_once('/') {
-            Some((head, tail)) => (head, Some(tail)),
-            None => (text, None),
-        };
-        match segment {
-            Segment::Word(word) if *word == head => {}
-            Segment::Word(_) => return None,
-            Segment::Any => captures.push(decoded(head)?),
-            Segment::Rest => {
-                captures.push(decoded(text)?);
-                return Some(captures);
-            }
-        }
-        rest = tail;
-    }
-    rest.is_none().then_some(captures)
-}
-
-/// A variable segment: not empty, and Unicode.
-fn decoded(segment: &str) -> Option<String> {
-    let text = percent_encoding::percent_decode_str(segment)
-        .decode_utf8()
-        .ok()?;
-    (!text.is_empty()).then(|| text.into_owned())
 }
 
 #[cfg(test)]
@@ -327,44 +245,19 @@ mod tests {
     fn nothing_is_in_the_table_twice() {
         let mut seen = HashSet::new();
         for endpoint in endpoints() {
-            assert!(
-                seen.insert((segments(endpoint.name).len(), endpoint.name, endpoint.verb)),
-                "{endpoint:?}"
-            );
+            assert!(seen.insert((endpoint.name, endpoint.verb)), "{endpoint:?}");
         }
     }
 
     #[test]
     fn every_endpoint_is_found_by_its_own_path() {
         let table = Table::new();
-        for endpoint in endpoints() {
-            let path: Vec<&str> = segments(endpoint.name)
-                .into_iter()
-                .map(|segment| match segment {
-                    Segment::Word(word) => word,
-                    Segment::Any => "x",
-                    Segment::Rest => "x/y",
-                })
-                .collect();
-            let (verbs, _) = table.find(&path.join("/")).unwrap();
-            let found = verbs.of(endpoint.verb).unwrap();
+        for (index, endpoint) in endpoints().enumerate() {
+            let found = table.find(endpoint.name).unwrap();
+            let found = found.of(endpoint.verb).unwrap();
             assert_eq!(found.endpoint.name, endpoint.name);
-            assert_eq!(
-                endpoints().nth(found.index).unwrap().name,
-                endpoint.name,
-                "counted under its own name"
-            );
+            assert_eq!(found.index, index, "counted under its own name");
         }
         assert!(table.find("nothing-of-the-kind").is_none());
-    }
-
-    #[test]
-    fn variable_segments_are_captured() {
-        let pattern = segments("a/{x}/b/{*rest}");
-        assert_eq!(captures(&pattern, "a/1%202/b/c/d").unwrap(), ["1 2", "c/d"]);
-        for path in ["a/1/b", "a//b/c", "a/1/c/d", "x/1/b/c", "a/%ff/b/c"] {
-            assert!(captures(&pattern, path).is_none(), "{path}");
-        }
-        assert!(captures(&segments("a/{x}"), "a/b/c").is_none());
     }
 }

@@ -166,7 +166,7 @@ async fn answer(
     if json_rpc::is_method_like(name) {
         visit.room = Api::JsonRpc;
     }
-    let (verbs, captures) = app.table.find(name).ok_or_else(Problem::no_such_page)?;
+    let verbs = app.table.find(name).ok_or_else(Problem::no_such_page)?;
     visit.room = verbs.room().unwrap_or(visit.room);
     let verb = match parts.method {
         Method::GET | Method::HEAD => Some(Verb::Get),
@@ -201,14 +201,11 @@ async fn answer(
     let body = read(app, endpoint, &parts.headers, body).await?;
     let call = Call {
         endpoint,
-        captures,
-        path: path.to_owned(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
         headers: parts.headers,
         body,
         caller: visit.caller,
         origin: visit.origin.clone(),
-        id: visit.id.clone(),
     };
     (endpoint.handler)(Arc::clone(app), call).await
 }
