@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use testkit::{Invocation, Run, Running};
+use testkit::{Invocation, Run, Running, Unprivileged};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -273,4 +273,30 @@ fn a_backup_becomes_a_master_again() {
     let tokens = world.json("token list --data-dir other");
     assert_eq!(tokens, json!([]), "tokens of before can still be used");
     drop(world.start());
+}
+
+/// The directory is private, and so is the socket. Where both were opened by mistake, the Master still
+/// asks the system who it is that asks.
+#[test]
+fn nobody_else_administrates() {
+    let Some(other) = Unprivileged::when_root() else {
+        return;
+    };
+    let world = World::new();
+    let running = world.start();
+    let open = |name: &str, mode: u32| {
+        fs::set_permissions(world.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open("", 0o755);
+    let list = || world.slapos("master user list").user(Some(other.clone())).run();
+    list().exits(5);
+    open("data", 0o755);
+    list()
+        .exits(5)
+        .says("for root and for the user the Master runs as");
+    open("data/master.sock", 0o666);
+    let refused = list().exits(5).says("for the Master's own user");
+    assert_eq!(refused.stdout, "");
+    world.master("user list").ok();
+    drop(running);
 }

@@ -685,7 +685,11 @@ impl Work<'_> {
     async fn check(&self) -> Result<Answer, Refused> {
         let found = self
             .store
-            .check(self.caller, Some(Arc::clone(&self.administration.sealer)))
+            .check(
+                self.caller,
+                &self.administration.database,
+                Some(Arc::clone(&self.administration.sealer)),
+            )
             .await?;
         Ok(Answer::Problems(
             found.into_iter().map(Problem::from).collect(),

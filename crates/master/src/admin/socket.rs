@@ -12,7 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use super::execute::{Administration, execute};
-use super::{Answer, Command, Refused};
+use super::{Answer, Command, Refused, RefusedKind};
 use crate::domain::Caller;
 
 /// The socket's name in the Master's directory.
@@ -124,7 +124,10 @@ async fn converse(
             Ok(Err(error)) => return Err(error),
         }
         let result = if peer != 0 && peer != owner {
-            Err(Refused::failed("this socket is for the Master's own user"))
+            Err(Refused {
+                kind: RefusedKind::Forbidden,
+                message: "this socket is for the Master's own user and for root".to_owned(),
+            })
         } else if line.len() as u64 > QUESTION_MAX {
             Err(Refused::invalid("this is too long"))
         } else {

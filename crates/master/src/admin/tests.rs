@@ -225,7 +225,7 @@ for_each_database! {
         let key = DataDir::prepare(&settings.data_dir).unwrap().secret_key().unwrap().unwrap();
         let sealer = Arc::new(crate::pki::Sealer::from_key(&key).unwrap());
         runtime.block_on(async {
-            let check = || store.check(Caller::Master, Some(Arc::clone(&sealer)));
+            let check = || store.check(Caller::Master, &settings.database, Some(Arc::clone(&sealer)));
             assert_eq!(check().await.unwrap(), []);
             for (damage, rule) in broken {
                 store.write(move |tx| Ok(tx.execute(damage, &[])?)).await.unwrap();

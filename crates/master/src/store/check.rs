@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::people::check_administrator;
-use super::sql::{Connection, params};
-use super::{Address, Store, StoreError, Texts};
+use super::sql::{Connection, Sqlite, params};
+use super::{Address, Database, Store, StoreError, Texts};
 use crate::domain::access::Caller;
 use crate::pki::Sealer;
 
@@ -350,17 +350,33 @@ fn secrets(
 
 impl Store {
     /// Looks for contradictions; none is the right answer. With the key of the secrets it is also
-    /// looked whether these open. A large database takes its time, and is used meanwhile.
+    /// looked whether these open. A large database takes its time, and is used meanwhile: its file is
+    /// read over a connection of its own.
     ///
     /// # Errors
     /// Only administrators may; the database.
-    pub async fn check(
+    pub(crate) async fn check(
         &self,
         caller: Caller,
+        database: &Database,
         sealer: Option<Arc<Sealer>>,
     ) -> Result<Vec<Contradiction>, StoreError> {
         check_administrator(caller, "state of the database")?;
-        self.read(move |sql| contradictions(sql, sealer.as_deref()))
-            .await
+        match database {
+            Database::Sqlite(path) => {
+                let path = path.clone();
+                tokio::task::spawn_blocking(move || {
+                    let mut sql = Connection::from(Sqlite::reader(&path)?);
+                    sql.begin_read()?;
+                    contradictions(&mut sql, sealer.as_deref())
+                })
+                .await
+                .map_err(|error| StoreError::Internal(error.to_string()))?
+            }
+            Database::Postgres(_) => {
+                self.read(move |sql| contradictions(sql, sealer.as_deref()))
+                    .await
+            }
+        }
     }
 }
