@@ -311,6 +311,7 @@ mod tests {
                 "postgres://u@h1:5432,h2:6/d",
             ),
             ("postgres:///d", "postgres:///run/postgresql/d"),
+            ("postgres://u@/d", "postgres://u@/run/postgresql/d"),
             (
                 "postgres://u@%2Ftmp%2Fx/d?password=secret",
                 "postgres://u@/tmp/x:5432/d",
