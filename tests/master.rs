@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
 use testkit::{Peer, Rig};
@@ -18,44 +17,15 @@ struct World {
 impl World {
     fn new() -> Self {
         let rig = Rig::builder(env!("CARGO_BIN_EXE_slapos")).build();
-        let url = format!("https://127.0.0.1:{}/", rig.port().number());
-        let world = World { rig, url };
-        world.start();
-        world
-    }
-
-    fn data_dir(&self) -> PathBuf {
-        self.rig.path().join("master")
-    }
-
-    fn start(&self) {
-        let listen = format!("127.0.0.1:{}", self.rig.port().number());
-        let data_dir = self.data_dir();
-        let arguments = [
-            "master",
-            "start",
-            "--data-dir",
-            data_dir.to_str().unwrap(),
-            "--listen",
-            &listen,
-        ];
-        self.rig.start_master_as(&self.rig.slapos(arguments));
-    }
-
-    /// The one-time token that the first start shows for a client certificate.
-    fn client_token(&self) -> String {
-        let shown = testkit::eventually("the way in is shown", READY, || {
-            let log = self.rig.read("log/master.log");
-            let token = log.split("--token ").nth(1).map(str::to_owned);
-            token.ok_or(log)
-        });
-        shown.split_whitespace().next().unwrap().to_owned()
+        rig.start_full_master();
+        let url = format!("{}/", rig.full_master_url());
+        World { rig, url }
     }
 
     /// Has the released client fetch its certificate.
     fn configure(&self, peer: &Peer) {
         let web = self.url.trim_end_matches('/');
-        let token = self.client_token();
+        let token = self.rig.welcome().token;
         let arguments = [
             "configure",
             "client",
@@ -97,7 +67,7 @@ fn the_released_commands_read_services_and_nodes() {
     );
     let mut settings = slap_client::Settings::new(world.url.clone());
     settings.certificate = Some((home.join("client.crt"), home.join("client.key")));
-    settings.trust = slap_client::Trust::CaFile(world.data_dir().join("ca.crt"));
+    settings.trust = slap_client::Trust::CaFile(world.rig.full_master_data().join("ca.crt"));
     let person = slap_client::Client::new(settings.clone()).unwrap();
     let node = person.request_node("my node").unwrap().node;
     let issued = person.issue_node_certificate(&node).unwrap();
@@ -158,8 +128,6 @@ fn the_released_commands_read_services_and_nodes() {
     slapos(&["computer", "info", "COMP-99"]).exits(2);
     slapos(&["computer", "token"]).ok();
 }
-
-const READY: std::time::Duration = std::time::Duration::from_secs(60);
 
 #[test]
 fn the_released_client_and_library_live_a_whole_life_with_it() {
@@ -275,16 +243,15 @@ fn the_released_client_and_library_live_a_whole_life_with_it() {
 #[test]
 fn it_ends_gracefully_and_comes_back_as_it_was_even_when_killed() {
     let world = World::new();
-    world.client_token();
-    let authority = || std::fs::read_to_string(world.data_dir().join("ca.crt")).unwrap();
+    let data_dir = world.rig.full_master_data();
+    let authority = || std::fs::read_to_string(data_dir.join("ca.crt")).unwrap();
     let first = authority();
     world.rig.kill_master();
-    world.start();
+    world.rig.start_full_master();
     world.rig.stop_master(0);
-    world.start();
+    world.rig.start_full_master();
     assert_eq!(authority(), first);
     // Only one process at a time has the database.
-    let data_dir = world.data_dir();
     let arguments = ["master", "start", "--data-dir", data_dir.to_str().unwrap()];
     world
         .rig

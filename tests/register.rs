@@ -10,11 +10,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
 
+use serde_json::json;
 use testkit::{Invocation, Peer, Rig, Run, Unprivileged};
 
-const SOON: Duration = Duration::from_secs(60);
 const SERVICES: &str = "tests/software/services";
 /// Asks for a token with a person's certificate, as the latest command line does not any more.
 const TOKEN: &str = "\
@@ -58,23 +57,12 @@ impl World {
             .user(Unprivileged::when_root())
             .build();
         let peer = Peer::get(&rig)?;
-        let url = format!("https://127.0.0.1:{}", rig.port().number());
-        let data = rig.path().join("master");
-        let listen = format!("127.0.0.1:{}", rig.port().number());
-        let start = ["master", "start", "--listen", &listen, "--public-url", &url];
-        let start = rig.slapos(start).arg("--data-dir").arg(data);
-        rig.start_master_as(&start);
-        let said = testkit::eventually_some("the Master says how to come in", SOON, || {
-            let said = rig.read("log/master.log");
-            said.contains("--token ").then_some(said)
-        });
-        let token = said.split("--token ").nth(1).unwrap();
-        let token = token.split_whitespace().next().unwrap().to_owned();
+        rig.start_full_master();
         Some(World {
+            url: rig.full_master_url(),
+            token: rig.welcome().token,
             rig,
             peer,
-            url,
-            token,
         })
     }
 
@@ -202,6 +190,32 @@ fn the_released_client_and_node_become_known_and_work() {
     upstream(&["request", "mine", &release]).ok();
     node("instance").ok();
     rig.running("part0", "sleep", 3);
+
+    // What it shows is what ours shows, with the same configuration and whom to believe.
+    let text = fs::read_to_string(&configuration).unwrap();
+    let authority = rig.full_master_data().join("ca.crt");
+    let believing = format!("[slapos]\nmaster_ca_file = {}", authority.display());
+    let ours = rig.write("ours.cfg", text.replace("[slapos]", &believing));
+    assert_eq!(
+        upstream(&["service", "list"]).ok().json(),
+        json!({"mine": release})
+    );
+    let info = upstream(&["service", "info", "mine"]).ok().json();
+    assert_eq!(
+        info["connection-parameters"],
+        json!({"partition": "part0", "text": "hello"})
+    );
+    assert_eq!(info["requested-state"], json!("start_requested"));
+    upstream(&["computer", "list"]).ok().says("COMP-1");
+    for line in [
+        &["service", "list"][..],
+        &["service", "info", "mine"],
+        &["computer", "list"],
+        &["computer", "info", "COMP-1"],
+    ] {
+        let said = rig.slapos(line).arg("--cfg").arg(&ours).run().ok();
+        assert_eq!(said.stdout, upstream(line).ok().stdout, "{line:?}");
+    }
 
     // The instance was given a certificate of its own.
     let pki = |name: &str| rig.path().join("pki").join(name);

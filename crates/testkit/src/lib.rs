@@ -4,7 +4,8 @@
 //! - [`Slapos`] runs the program, isolated from the user's files and settings, and keeps what it
 //!   said as a [`Run`] or, while it goes on, a [`Running`];
 //! - [`Rig`] is a directory with a Master, a node of a few partitions and a client's configuration.
-//!   Every process that belongs to it can be listed, and none outlives it;
+//!   Every process that belongs to it can be listed, and none outlives it. Its Master is
+//!   `slapos proxy`, or the full one, and then [`Welcome`] is what its first start says;
 //! - [`Peer`] is the released `slapos.core`, installed from PyPI once per machine;
 //! - [`Postgres`] is a PostgreSQL server of the tests' own; [`for_each_database`] runs a test on both
 //!   kinds of database;
@@ -31,6 +32,7 @@
 )]
 
 mod database;
+mod full;
 mod http;
 mod peer;
 mod port;
@@ -42,6 +44,7 @@ mod run;
 mod wait;
 
 pub use database::TestDatabase;
+pub use full::Welcome;
 pub use http::{Page, http_get};
 pub use peer::Peer;
 pub use port::Port;
