@@ -253,7 +253,7 @@ fn a_killed_master_has_lost_nothing_it_acknowledged() {
                 // A client that got no answer asks again, which is harmless.
                 let partition = eventually("an answer", SOON, || match client.request(&request) {
                     Ok(RequestReply::Allocated(document)) => Ok(document.partition),
-                    Ok(RequestReply::NotReady) => panic!("there is place"),
+                    Ok(RequestReply::NotReady { .. }) => panic!("there is place"),
                     Err(error) if error.is_master_unreachable() => Err(error),
                     Err(error) => panic!("{error}"),
                 });

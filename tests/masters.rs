@@ -189,7 +189,7 @@ fn request(clients: [&Client; 2], first: usize, title: &str) -> Place {
                 return (instance.node, instance.partition);
             }
             // It waits in the database: whoever comes next may find it placed.
-            Ok(RequestReply::NotReady) => {}
+            Ok(RequestReply::NotReady { .. }) => {}
             Err(
                 error @ (Error::Server { .. } | Error::Connection { .. } | Error::Reply { .. }),
             ) => {

@@ -71,7 +71,7 @@ fn guest(settings: &Settings, started: &Started) -> Identity {
 fn allocated(person: &Client, request: &Request) -> InstanceDocument {
     match person.request(request).unwrap() {
         RequestReply::Allocated(document) => *document,
-        RequestReply::NotReady => panic!("a gate always has a place"),
+        RequestReply::NotReady { .. } => panic!("a gate always has a place"),
     }
 }
 
@@ -101,7 +101,7 @@ fn an_instance_of_one_master_runs_on_a_node_of_the_other() {
     let wanted = request("web");
     assert!(matches!(
         person.request(&wanted).unwrap(),
-        RequestReply::NotReady
+        RequestReply::NotReady { .. }
     ));
     let Answer::Made(gate) = administrate(
         &ours,
@@ -164,7 +164,7 @@ fn an_instance_of_one_master_runs_on_a_node_of_the_other() {
     destroyed.state = Some(InstanceState::Destroyed);
     assert!(matches!(
         person.request(&destroyed).unwrap(),
-        RequestReply::NotReady
+        RequestReply::NotReady { .. }
     ));
     eventually("it is to be destroyed there", || {
         let (_, state, _) = only_instance(&node.node(&node_id).unwrap())?;

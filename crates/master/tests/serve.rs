@@ -49,9 +49,10 @@ fn from_an_empty_directory_to_an_instance_and_a_restart_keeps_it() {
     let release = ReleaseUrl::new(RELEASE).unwrap();
     let supplied = slap::InstallationState::Available;
     person.supply(&release, &comp, supplied).unwrap();
-    let RequestReply::NotReady = person.request(&request("web")).unwrap() else {
+    let RequestReply::NotReady { why } = person.request(&request("web")).unwrap() else {
         panic!("the release is not there yet");
     };
+    assert!(why.contains("COMP-1"), "it says why: {why}");
     node.release_available(&release, &comp).unwrap();
     let RequestReply::Allocated(placed) = person.request(&request("web")).unwrap() else {
         panic!("there is a place now");

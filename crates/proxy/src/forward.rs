@@ -151,7 +151,7 @@ impl Forwarder {
             .map_err(|_| cut_short())??;
         match reply {
             RequestReply::Allocated(document) => Ok(*document),
-            RequestReply::NotReady => Err(ForwardError::NotReady {
+            RequestReply::NotReady { .. } => Err(ForwardError::NotReady {
                 url: master.url.clone(),
             }),
         }

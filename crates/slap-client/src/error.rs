@@ -14,10 +14,12 @@ pub enum Error {
         detail: String,
     },
     /// The Master accepted it and has nothing to show yet (408).
-    #[error("{what}: not ready yet; ask again later")]
+    #[error("{}", with_detail(&format!("{what}: not ready yet; ask again later"), detail))]
     NotReady {
         /// The call.
         what: String,
+        /// What the Master says about it, as text.
+        detail: String,
     },
     /// The Master, or what stands before it, failed (500, 502, 503, 520, 523, 524, 526).
     #[error("{}", with_detail(&format!("the Master failed with status {status} at {what}"), detail))]
@@ -116,6 +118,7 @@ impl Error {
     pub fn detail(&self) -> &str {
         match self {
             Error::NotFound { detail, .. }
+            | Error::NotReady { detail, .. }
             | Error::Server { detail, .. }
             | Error::Refused { detail, .. } => detail,
             _ => "",
@@ -139,7 +142,7 @@ pub(crate) fn of_status(status: u16, what: &str, body: &str) -> Error {
     let detail = readable(body);
     match status {
         404 => Error::NotFound { what, detail },
-        408 => Error::NotReady { what },
+        408 => Error::NotReady { what, detail },
         500 | 502 | 503 | 520 | 523 | 524 | 526 => Error::Server {
             status,
             what,

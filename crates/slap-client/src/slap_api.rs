@@ -48,7 +48,10 @@ pub enum RequestReply {
     /// The instance has its partition.
     Allocated(Box<InstanceDocument>),
     /// Accepted, nothing to show yet: ask again later (408).
-    NotReady,
+    NotReady {
+        /// Why, in the Master's words; empty where it has none.
+        why: String,
+    },
 }
 
 /// A certificate and its key, PEM texts; both empty where the Master issues none.
@@ -345,7 +348,7 @@ impl Client {
                     InstanceDocument::from_value(&value).map_err(|error| unread(call, error))?;
                 Ok(RequestReply::Allocated(Box::new(document)))
             }
-            Err(Error::NotReady { .. }) => Ok(RequestReply::NotReady),
+            Err(Error::NotReady { detail, .. }) => Ok(RequestReply::NotReady { why: detail }),
             Err(error) => Err(error),
         }
     }

@@ -38,13 +38,17 @@ pub(crate) fn run(arguments: Request) -> CommandResult {
     } else {
         match reply {
             RequestReply::Allocated(document) => Some(*document),
-            RequestReply::NotReady if destroying => None,
-            RequestReply::NotReady => {
-                return Err(Failure::new(
-                    "Instance requested. Master is provisioning it; it is not ready yet.",
-                )
-                .hint("run the same command again later, or add --wait")
-                .code(Code::Usage));
+            RequestReply::NotReady { .. } if destroying => None,
+            RequestReply::NotReady { why } => {
+                let said = "Instance requested. Master is provisioning it; it is not ready yet";
+                let said = if why.is_empty() {
+                    format!("{said}.")
+                } else {
+                    format!("{said}: {why}")
+                };
+                return Err(Failure::new(said)
+                    .hint("run the same command again later, or add --wait")
+                    .code(Code::Usage));
             }
         }
     };
@@ -160,7 +164,10 @@ fn wait(
                     Err(error) => return Err(error.into()),
                 }
             }
-            (_, RequestReply::NotReady) => "waiting for a partition".to_owned(),
+            (_, RequestReply::NotReady { why }) if why.is_empty() => {
+                "waiting for a partition".to_owned()
+            }
+            (_, RequestReply::NotReady { why }) => why.clone(),
             (_, RequestReply::Allocated(document)) => {
                 match look(&context.client, document, goal)? {
                     Seen::Ready => break,
@@ -182,13 +189,15 @@ fn wait(
         reply = match context.client.request(request) {
             Ok(reply) => reply,
             // A Master that is restarted meanwhile is no reason to give up.
-            Err(error) if error.is_master_unreachable() => RequestReply::NotReady,
+            Err(error) if error.is_master_unreachable() => RequestReply::NotReady {
+                why: "the Master is away".to_owned(),
+            },
             Err(error) => return Err(error.into()),
         };
     }
     match reply {
         RequestReply::Allocated(document) => Ok(Some(*document)),
-        RequestReply::NotReady => Ok(None),
+        RequestReply::NotReady { .. } => Ok(None),
     }
 }
 

@@ -227,7 +227,7 @@ fn ask(client: &Client, work: &RemoteWork) -> Result<RemoteAnswer, String> {
             addresses: addresses(&document),
             connection: document.connection.into_iter().collect(),
         }),
-        Ok(RequestReply::NotReady) => Ok(RemoteAnswer::NotReady),
+        Ok(RequestReply::NotReady { .. }) => Ok(RemoteAnswer::NotReady),
         Err(error) if error.is_master_unreachable() => Err(error.to_string()),
         Err(slap_client::Error::NotFound { .. }) if destroys => Ok(RemoteAnswer::Destroyed),
         Err(error) => Ok(RemoteAnswer::Refused(error.to_string())),
