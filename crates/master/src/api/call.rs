@@ -48,8 +48,13 @@ impl Origin {
     ) -> Self {
         let proxied = trusted_proxies.contains(&peer.address.ip());
         let address = if proxied {
-            // The last entry is the trusted proxy's own; those before it are anybody's claims.
-            text(headers, "x-forwarded-for")
+            // The last entry is the trusted proxy's own, be it at the end of the caller's line or on
+            // a line of its own; those before it are anybody's claims.
+            headers
+                .get_all("x-forwarded-for")
+                .iter()
+                .next_back()
+                .and_then(|list| list.to_str().ok())
                 .and_then(|list| list.rsplit(',').next())
                 .and_then(|last| last.trim().parse::<IpAddr>().ok())
                 .map(|address| address.to_canonical())
@@ -185,6 +190,10 @@ mod tests {
         assert_eq!(proxied.address.unwrap().to_string(), "192.0.2.7");
         assert_eq!(proxied.base_url, PUBLIC);
         assert!(!proxied.is_local() && proxied.is_safe());
+        let mut lines = claims.clone();
+        lines.append("x-forwarded-for", HeaderValue::from_static("192.0.2.8"));
+        let proxied = Origin::of(&peer("127.0.0.1:1", false), &lines, &proxies, PUBLIC);
+        assert_eq!(proxied.address.unwrap().to_string(), "192.0.2.8");
         // A proxy that does not say whom it speaks for speaks for nobody of this machine.
         let silent = headers(&[("host", "h")]);
         assert!(!Origin::of(&peer("127.0.0.1:1", false), &silent, &proxies, PUBLIC).is_local());
