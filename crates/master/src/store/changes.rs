@@ -18,6 +18,8 @@ pub struct Changes {
     pub trees: BTreeSet<TreeKey>,
     /// Projects and releases for which an instance may have become placeable.
     pub(crate) placeable: BTreeSet<(ProjectKey, i64)>,
+    /// Projects and releases of which there is an instance that may serve shared ones as from now.
+    pub(crate) hosts: BTreeSet<(ProjectKey, i64)>,
     /// Where to go on placing in the next transaction: after this instance.
     pub(crate) resume: BTreeMap<(ProjectKey, i64), i64>,
     /// Whether anything may have changed: a notice that was too long.
@@ -38,6 +40,7 @@ impl Changes {
         self.nodes.append(&mut other.nodes);
         self.trees.append(&mut other.trees);
         self.placeable.append(&mut other.placeable);
+        self.hosts.append(&mut other.hosts);
         self.resume.append(&mut other.resume);
         self.everything |= other.everything;
     }

@@ -52,20 +52,31 @@ impl Contacts {
         false
     }
 
+    /// What was handed to the writer has arrived, or will not.
+    fn written(&self, node: NodeKey) {
+        let mut called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(called) = called.get_mut(&node) {
+            called.handed = None;
+        }
+    }
+
     fn of(&self, node: NodeKey) -> Option<Timestamp> {
         let called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
         called.get(&node).map(|called| called.at)
     }
 }
 
-/// Writes that a node called: it is alive.
+/// Writes that a node called: it is alive. `alive` and `before` are what is written of it so far.
 pub(super) fn write(
     tx: &mut Tx<'_>,
     node: NodeReference,
     project: ProjectKey,
     alive: bool,
+    before: Option<Timestamp>,
 ) -> Result<(), StoreError> {
     let now = tx.now();
+    // It may have been silent for too long, and nobody has noticed but who was not placed on it.
+    let answered = alive && before.is_some_and(|before| now.since(before) <= SILENCE_MAX);
     let text = format!("#access {node}");
     tx.execute(
         "UPDATE node SET contact_at = ?2, alive = 1, \
@@ -73,8 +84,8 @@ pub(super) fn write(
          status_text = ?3, status_at = ?2 WHERE id = ?1",
         params![node.key.0, now.0, text],
     )?;
-    if !alive {
-        nodes::recount(tx, node.key, project)?;
+    if !answered {
+        nodes::reopened(tx, node.key, project)?;
     }
     Ok(())
 }
@@ -112,17 +123,21 @@ impl Store {
         if !self.contacts.note(node.key, now, written, alive) {
             return Ok(());
         }
-        self.write(move |tx| {
+        let written = self.write(move |tx| {
             let Some(row) = tx.one(
-                "SELECT project_id, alive FROM node WHERE id = ?1 AND removed_at IS NULL",
+                "SELECT project_id, alive, contact_at FROM node \
+                 WHERE id = ?1 AND removed_at IS NULL",
                 params![node.key.0],
             )?
             else {
                 return Ok(());
             };
-            write(tx, node, ProjectKey(row.int(0)?), row.flag(1)?)
-        })
-        .await
+            let contact = row.maybe_int(2)?.map(Timestamp);
+            write(tx, node, ProjectKey(row.int(0)?), row.flag(1)?, contact)
+        });
+        let written = written.await;
+        self.contacts.written(node.key);
+        written
     }
 
     /// Notes a call of a node that needs nothing read.

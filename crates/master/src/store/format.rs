@@ -7,7 +7,7 @@ use serde_json::json;
 use super::audit::audit;
 use super::documents::on_node;
 use super::instances::{from_row, select_instances};
-use super::nodes::{gate, recount};
+use super::nodes::{gate, reopened};
 use super::records::NodeDescription;
 use super::sql::params;
 use super::writer::Tx;
@@ -46,7 +46,7 @@ impl Store {
             let gate = gate(tx.sql(), caller, Action::ActAsNode, node)?;
             let changed = apply_format(tx, node.key, &description)?;
             if changed {
-                recount(tx, node.key, gate.project)?;
+                reopened(tx, node.key, gate.project)?;
                 tx.changes.nodes.insert(node.key);
                 audit(
                     tx,
@@ -57,7 +57,7 @@ impl Store {
                     json!({"partitions": description.partitions.len()}),
                 )?;
             }
-            contact::write(tx, node, gate.project, gate.alive)
+            contact::write(tx, node, gate.project, gate.alive, gate.contact_at)
         })
         .await
     }

@@ -2,12 +2,12 @@
 
 use slap::InstanceState;
 
-use super::StoreError;
 use super::certificates::revoke_of;
 use super::instances::{self, Found};
 use super::records::Texts;
 use super::sql::params;
 use super::writer::Tx;
+use super::{StoreError, placement};
 use crate::domain::{Caller, CertificateOwner, InstanceKey, NodeKey, ProjectKey, Timestamp, tree};
 
 /// Texts as the database keeps them.
@@ -28,21 +28,27 @@ pub(super) fn release_key(tx: &mut Tx<'_>, url: &str) -> Result<i64, StoreError>
 
 /// Has an instance processed again: its timestamp rises. A shared one's host is told.
 pub(super) fn touch(tx: &mut Tx<'_>, found: &Found) -> Result<(), StoreError> {
-    raise(tx, found.record.key, found.record.timestamp)?;
+    let timestamp = raise(tx, found.record.key, found.record.timestamp)?;
     tx.changes.trees.insert(found.record.tree);
     if let Some(node) = found.node() {
         tx.changes.nodes.insert(node);
     }
     if let Some(host) = found.record.host {
-        touch_host(tx, host)?;
+        touch_host(tx, host, timestamp)?;
     }
     Ok(())
 }
 
-/// Has the host of a shared instance processed again.
-pub(super) fn touch_host(tx: &mut Tx<'_>, host: InstanceKey) -> Result<(), StoreError> {
+/// Has the host of a shared instance processed again. Its node is shown the latest timestamp of
+/// both: the host's is never behind, or the node would not see that it rose, after the clock was
+/// set back.
+pub(super) fn touch_host(
+    tx: &mut Tx<'_>,
+    host: InstanceKey,
+    shared: Timestamp,
+) -> Result<(), StoreError> {
     if let Some(host) = instances::by_key(tx.sql(), host)? {
-        raise(tx, host.record.key, host.record.timestamp)?;
+        raise(tx, host.record.key, host.record.timestamp.max(shared))?;
         if let Some(node) = host.node() {
             tx.changes.nodes.insert(node);
         }
@@ -50,13 +56,13 @@ pub(super) fn touch_host(tx: &mut Tx<'_>, host: InstanceKey) -> Result<(), Store
     Ok(())
 }
 
-fn raise(tx: &mut Tx<'_>, key: InstanceKey, from: Timestamp) -> Result<(), StoreError> {
+fn raise(tx: &mut Tx<'_>, key: InstanceKey, from: Timestamp) -> Result<Timestamp, StoreError> {
     let timestamp = from.advance(tx.now());
     tx.execute(
         "UPDATE instance SET timestamp = ?2 WHERE id = ?1 AND timestamp < ?2",
         params![key.0, timestamp.0],
     )?;
-    Ok(())
+    Ok(timestamp)
 }
 
 /// Changes what an instance shall be, and with it whoever depends on it: who was requested by a
@@ -133,6 +139,7 @@ pub(super) fn remove(tx: &mut Tx<'_>, found: &Found) -> Result<(), StoreError> {
         leave_host(tx, found)?;
     } else if let (Some(partition), Some(node)) = (found.partition, found.node()) {
         vacate(tx, partition.0, node, record.project, found.units)?;
+        placement::left_network(tx, record.tree, Some(node))?;
     }
     tx.execute(
         "UPDATE instance SET removed_at = ?2, placed = 0, state = 'destroyed' WHERE id = ?1",
@@ -153,6 +160,7 @@ pub(super) fn remove(tx: &mut Tx<'_>, found: &Found) -> Result<(), StoreError> {
         tx.changes
             .placeable
             .insert((shared.record.project, shared.release_id));
+        placement::left_network(tx, shared.record.tree, found.node())?;
     }
     tx.changes.trees.insert(record.tree);
     Ok(())
@@ -192,5 +200,6 @@ pub(super) fn leave_host(tx: &mut Tx<'_>, found: &Found) -> Result<(), StoreErro
         "UPDATE instance SET host_id = NULL, placed = 0, connection = NULL WHERE id = ?1",
         params![found.record.key.0],
     )?;
-    touch_host(tx, host)
+    placement::left_network(tx, found.record.tree, found.node())?;
+    touch_host(tx, host, found.record.timestamp)
 }

@@ -298,6 +298,7 @@ fn start_writer(
         connection,
         Duties {
             connect,
+            settle,
             conclude,
             committed: Box::new(move |changes| hub.publish(changes)),
             clock: Arc::clone(clock),
@@ -305,10 +306,16 @@ fn start_writer(
     )
 }
 
+/// What a job made possible for those who wait. It happens before the next job: who came first is
+/// served first.
+fn settle(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    upgrades::carry_out_waiting(tx)?;
+    placement::place_waiting(tx)
+}
+
 /// What belongs into each transaction after its jobs.
 fn conclude(tx: &mut Tx<'_>) -> Result<(), StoreError> {
-    upgrades::carry_out_waiting(tx)?;
-    placement::place_waiting(tx)?;
+    settle(tx)?;
     let nodes: Vec<i64> = tx.changes.nodes.iter().map(|node| node.0).collect();
     for node in nodes {
         tx.execute(

@@ -8,7 +8,7 @@ use super::instances;
 use super::records::{NodeRecord, Status};
 use super::sql::{Connection, Row, SqlError, params};
 use super::writer::Tx;
-use super::{Store, StoreError, lifecycle};
+use super::{Store, StoreError, lifecycle, placement};
 use crate::domain::access::{self, Action, Caller, Facts};
 use crate::domain::capacity::{self, ScopeChange};
 use crate::domain::{
@@ -115,6 +115,25 @@ pub(super) fn sees(
         return gate(sql, Caller::Master, Action::SeeNode, node);
     }
     gate(sql, caller, Action::SeeNode, node)
+}
+
+/// A node may take from now on what it did not take before: as [`recount`], and the instances on it
+/// may serve those who wait for a host.
+pub(super) fn reopened(
+    tx: &mut Tx<'_>,
+    node: NodeKey,
+    project: ProjectKey,
+) -> Result<(), StoreError> {
+    recount(tx, node, project)?;
+    let rows = tx.all(
+        "SELECT DISTINCT i.release_id FROM partition p JOIN instance i ON i.id = p.instance_id \
+         WHERE p.node_id = ?1",
+        params![node.0],
+    )?;
+    for row in &rows {
+        tx.changes.hosts.insert((project, row.int(0)?));
+    }
+    Ok(())
 }
 
 /// Counts the free partitions of a node anew, and with them how its releases can be used.
@@ -387,6 +406,12 @@ impl Store {
                 "UPDATE node SET network_id = ?2 WHERE id = ?1",
                 params![node.key.0, network.map(|network| network.0)],
             )?;
+            if let Some(row) = tx.one(
+                "SELECT project_id FROM node WHERE id = ?1",
+                params![node.key.0],
+            )? {
+                placement::network_changed(tx, ProjectKey(row.int(0)?))?;
+            }
             Ok(json!({"network": network.map(|network| network.to_string())}))
         })
         .await
@@ -490,7 +515,7 @@ impl Store {
         self.write(move |tx| {
             let gate = gate(tx.sql(), caller, Action::ManageNode, node)?;
             let detail = change(tx)?;
-            recount(tx, node.key, gate.project)?;
+            reopened(tx, node.key, gate.project)?;
             tx.changes.nodes.insert(node.key);
             audit(
                 tx,

@@ -4,7 +4,7 @@
 //! of preference, straight from an index, so that placing costs the same on ten nodes and on ten
 //! thousand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use slap::InstanceState;
 
@@ -27,6 +27,8 @@ use crate::domain::{
 const WALK_NODES: i64 = 8;
 /// Waiting instances looked at in one transaction for one release; the rest follow in the next.
 const PASS_INSTANCES: i64 = 500;
+/// What an SLA says that wants a network for each instance of a tree.
+const UNIQUE: &str = "unique_by_network";
 /// Instances looked at as hosts of a shared one.
 const HOSTS_MAX: i64 = 2_000;
 
@@ -108,27 +110,28 @@ pub(super) fn try_place(tx: &mut Tx<'_>, key: InstanceKey) -> Result<bool, Store
         "UPDATE instance SET placed = 1, host_id = ?2, timestamp = ?3 WHERE id = ?1",
         params![key.0, host, timestamp.0],
     )?;
-    occupy(tx, key, &candidate, &chosen)?;
+    occupy(tx, key, &candidate, &chosen, timestamp)?;
     tx.changes.trees.insert(found.record.tree);
     Ok(true)
 }
 
-/// Takes the place chosen for an instance, which is written down as placed.
+/// Takes the place chosen for an instance, which is written down as placed with this timestamp.
 pub(super) fn occupy(
     tx: &mut Tx<'_>,
     key: InstanceKey,
     candidate: &Candidate<'_>,
     chosen: &Chosen,
+    timestamp: Timestamp,
 ) -> Result<(), StoreError> {
     match chosen {
         Chosen::Partition(node, partition) => take(tx, key, candidate, *node, *partition)?,
         Chosen::Gate(node) => take_gate(tx, key, candidate, *node)?,
-        Chosen::Host(host) => touch_host(tx, *host)?,
+        Chosen::Host(host) => touch_host(tx, *host, timestamp)?,
     }
     if !candidate.shared {
         // Shared instances may have waited for one like this.
         tx.changes
-            .placeable
+            .hosts
             .insert((candidate.project, candidate.release_id));
     }
     Ok(())
@@ -193,28 +196,134 @@ fn take_gate(
     Ok(())
 }
 
-/// Places what waits for releases that became usable; `true` when some is left for the next
-/// transaction. Older ones first.
+/// What decides whether an instance that waits can be placed; of two that agree in it, the younger
+/// one has no better luck.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct WaitsFor {
+    release: i64,
+    units: i64,
+    sla: String,
+    /// The software type a host must have, of a shared one.
+    shared: Option<String>,
+    /// Its tree, where that matters.
+    tree: Option<i64>,
+}
+
+/// Places what waits for releases that became usable, and what waits for those it placed to serve it.
+/// Older ones first, whatever they wait for. What is too much for one transaction goes on in the next.
 pub(super) fn place_waiting(tx: &mut Tx<'_>) -> Result<(), StoreError> {
-    let keys = std::mem::take(&mut tx.changes.placeable);
-    for (project, release) in keys {
-        let from = tx.changes.resume.remove(&(project, release)).unwrap_or(0);
-        let rows = tx.all(
-            "SELECT id FROM instance WHERE project_id = ?1 AND release_id = ?2 AND id > ?3 \
-             AND placed = 0 AND state = 'started' AND removed_at IS NULL ORDER BY id LIMIT ?4",
-            params![project.0, release, from, PASS_INSTANCES],
-        )?;
-        let mut last = 0;
-        for row in &rows {
-            last = row.int(0)?;
-            try_place(tx, InstanceKey(last))?;
+    let mut hopeless: HashSet<WaitsFor> = HashSet::new();
+    loop {
+        let placeable = std::mem::take(&mut tx.changes.placeable);
+        let mut keys: BTreeMap<_, bool> = std::mem::take(&mut tx.changes.hosts)
+            .into_iter()
+            .map(|key| (key, true))
+            .collect();
+        keys.extend(placeable.into_iter().map(|key| (key, false)));
+        if keys.is_empty() {
+            return Ok(());
         }
-        // Placing notes again what it was called for: hosts for shared ones, one pass suffices.
-        if i64::try_from(rows.len()).unwrap_or(i64::MAX) == PASS_INSTANCES {
-            tx.changes.resume.insert((project, release), last);
+        let mut waiting = Vec::new();
+        for (key, only_shared) in keys {
+            waiting.extend(who_waits(tx, key, only_shared)?);
         }
+        waiting.sort_unstable_by_key(|(instance, _)| *instance);
+        for (instance, wish) in waiting {
+            if !hopeless.contains(&wish) && !try_place(tx, instance)? {
+                hopeless.insert(wish);
+            }
+        }
+        // Placing takes room away, and gives hosts to shared instances.
+        hopeless.retain(|wish| wish.shared.is_none());
     }
-    tx.changes.placeable.clear();
+}
+
+macro_rules! select_waiting {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, shared, software_type, sla, units, tree_id FROM instance \
+             WHERE project_id = ?1 AND release_id = ?2 AND id > ?3 AND placed = 0 \
+             AND state = 'started' AND removed_at IS NULL ",
+            $condition,
+            "ORDER BY id LIMIT ?4"
+        )
+    };
+}
+
+/// The instances that wait for a release, oldest first, and what for.
+fn who_waits(
+    tx: &mut Tx<'_>,
+    (project, release): (ProjectKey, i64),
+    only_shared: bool,
+) -> Result<Vec<(InstanceKey, WaitsFor)>, StoreError> {
+    let from = tx.changes.resume.remove(&(project, release)).unwrap_or(0);
+    // Those few who wait for a host are found without a look at all who wait for a partition.
+    let sql = if only_shared {
+        select_waiting!("AND shared = 1 ")
+    } else {
+        select_waiting!("")
+    };
+    let rows = tx.all(sql, params![project.0, release, from, PASS_INSTANCES])?;
+    let waiting = rows
+        .iter()
+        .map(|row| {
+            let sla = row.text(3)?.to_owned();
+            let wish = WaitsFor {
+                release,
+                units: row.int(4)?,
+                shared: row
+                    .flag(1)?
+                    .then(|| row.text(2).map(str::to_owned))
+                    .transpose()?,
+                tree: sla.contains(UNIQUE).then(|| row.int(5)).transpose()?,
+                sla,
+            };
+            Ok((InstanceKey(row.int(0)?), wish))
+        })
+        .collect::<Result<Vec<_>, SqlError>>()?;
+    if i64::try_from(waiting.len()).unwrap_or(i64::MAX) == PASS_INSTANCES
+        && let Some((last, _)) = waiting.last()
+    {
+        tx.changes.resume.insert((project, release), last.0);
+    }
+    Ok(waiting)
+}
+
+/// A tree may have left a network: whoever of it wants one for itself may have found it.
+pub(super) fn left_network(
+    tx: &mut Tx<'_>,
+    tree: TreeKey,
+    node: Option<NodeKey>,
+) -> Result<(), StoreError> {
+    let Some(node) = node else { return Ok(()) };
+    // An archived tree, in which everything goes, is not looked through once for each of them.
+    let rows = tx.all(
+        "SELECT DISTINCT i.project_id, i.release_id FROM tree t JOIN instance i ON i.tree_id = t.id \
+         WHERE t.id = ?1 AND t.archived_at IS NULL AND i.removed_at IS NULL AND i.placed = 0 \
+         AND i.state = 'started' AND i.sla LIKE ?3 \
+         AND EXISTS (SELECT 1 FROM node n WHERE n.id = ?2 AND n.network_id IS NOT NULL)",
+        params![tree.0, node.0, format!("%{UNIQUE}%")],
+    )?;
+    note_placeable(tx, &rows)
+}
+
+/// A node is in another network: whoever wants one for its tree may have found it, on any node.
+pub(super) fn network_changed(tx: &mut Tx<'_>, project: ProjectKey) -> Result<(), StoreError> {
+    let rows = tx.all(
+        "SELECT DISTINCT project_id, release_id FROM instance \
+         WHERE project_id = ?1 AND placed = 0 AND state = 'started' AND removed_at IS NULL \
+         AND sla LIKE ?2",
+        params![project.0, format!("%{UNIQUE}%")],
+    )?;
+    note_placeable(tx, &rows)
+}
+
+fn note_placeable(tx: &mut Tx<'_>, rows: &[Row]) -> Result<(), StoreError> {
+    for row in rows {
+        tx.changes
+            .placeable
+            .insert((ProjectKey(row.int(0)?), row.int(1)?));
+    }
     Ok(())
 }
 

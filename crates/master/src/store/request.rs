@@ -214,7 +214,7 @@ fn create(
     )?;
     let key = InstanceKey(key);
     if let Some(chosen) = &chosen {
-        placement::occupy(tx, key, &candidate, chosen)?;
+        placement::occupy(tx, key, &candidate, chosen, now)?;
     }
     tx.changes.trees.insert(tree);
     audit(
@@ -266,6 +266,9 @@ fn update(
         if record.shared && found.placed {
             // Its host serves another release or type: it looks for one that fits.
             lifecycle::leave_host(tx, found)?;
+        } else if found.placed {
+            // It may serve shared ones that nobody could serve so far.
+            tx.changes.hosts.insert((record.project, release));
         }
     }
     if let Some(parameters) = wanted

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod listing;
+mod placing;
 mod upgrades;
 
 use std::sync::Arc;

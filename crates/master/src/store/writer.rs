@@ -145,7 +145,10 @@ where
 pub(crate) struct Duties {
     /// Opens the connection, again after it was lost.
     pub(crate) connect: Box<dyn FnMut() -> Result<Connection, SqlError> + Send>,
-    /// What belongs into each transaction after its jobs: places what waits, raises revisions.
+    /// What follows a job that made room: those who wait are placed before the next job.
+    pub(crate) settle: fn(&mut Tx<'_>) -> Result<(), StoreError>,
+    /// What belongs into each transaction after its jobs: goes on with what was too much, raises
+    /// revisions.
     pub(crate) conclude: fn(&mut Tx<'_>) -> Result<(), StoreError>,
     /// Hears what was committed.
     pub(crate) committed: Box<dyn Fn(&Changes) + Send>,
@@ -277,7 +280,17 @@ fn transact(
                     continue;
                 }
                 let mut tx = Tx::new(connection, duties.clock.now());
-                let outcome = catch_unwind(AssertUnwindSafe(|| job.run(&mut tx)));
+                let outcome = catch_unwind(AssertUnwindSafe(|| {
+                    let outcome = job.run(&mut tx);
+                    if matches!(outcome, Outcome::Done)
+                        && !tx.changes.placeable.is_empty()
+                        && let Err(error) = (duties.settle)(&mut tx)
+                    {
+                        job.fail(error);
+                        return Outcome::Failed;
+                    }
+                    outcome
+                }));
                 let (dirty, noted) = (tx.dirty, tx.changes);
                 let spoiled = connection.spoiled_by().cloned();
                 if let Some(lost @ SqlError::Lost(_)) = spoiled {

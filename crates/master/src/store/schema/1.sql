@@ -196,6 +196,7 @@ CREATE INDEX instance_requester ON instance (requester_id) WHERE requester_id IS
 CREATE INDEX instance_host ON instance (host_id) WHERE host_id IS NOT NULL;
 CREATE INDEX instance_serving ON instance (project_id, release_id, software_type, id) WHERE shared = 0 AND placed = 1 AND removed_at IS NULL;
 CREATE INDEX instance_waiting ON instance (project_id, release_id, id) WHERE placed = 0 AND state = 'started' AND removed_at IS NULL;
+CREATE INDEX instance_unserved ON instance (project_id, release_id, id) WHERE shared = 1 AND placed = 0 AND state = 'started' AND removed_at IS NULL;
 
 -- The key and certificate an instance was given, sealed.
 CREATE TABLE instance_key (
