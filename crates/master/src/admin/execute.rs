@@ -4,23 +4,15 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use slap::{ReleaseUrl, SoftwareType};
-
+use super::answer::*;
 use super::command::*;
-use super::lists;
-use crate::auth::{Auth, password};
-use crate::domain::upgrade::{Answer as UpgradeAnswer, UpgradePolicy};
+use crate::auth::Auth;
 use crate::domain::{
-    AllocationScope, Caller, CertificateOwner, DecisionKey, InstanceKey, Login, NetworkKey,
-    NodeKind, NodeReference, PersonKey, ProjectKey, Role, Timestamp, TokenPurpose, TreeKey,
+    Caller, CertificateOwner, InstanceKey, Login, NodeReference, ProjectKey, Timestamp,
 };
 use crate::files::DataDir;
 use crate::pki::{Authority as Pki, Sealer, random_hex};
-use crate::remote::sealing_purpose;
-use crate::store::{
-    AuditQuery, Database, NewPerson, NewToken, PersonRecord, ProjectRecord, RemoteSettings, Store,
-    TOKEN_LIFE,
-};
+use crate::store::{AuditQuery, Database, PersonRecord, ProjectRecord, Store};
 
 /// The longest list that is answered.
 pub(super) const LIST_MAX: usize = 10_000;
@@ -65,7 +57,7 @@ pub(crate) async fn execute(
 }
 
 /// Reads a reference or a word; what is wrong with it is said by its type.
-fn parse<T>(text: &str) -> Result<T, Refused>
+pub(super) fn parse<T>(text: &str) -> Result<T, Refused>
 where
     T: FromStr,
     T::Err: std::fmt::Display,
@@ -73,11 +65,14 @@ where
     text.parse().map_err(Refused::invalid)
 }
 
-fn done(what: impl Into<String>) -> Result<Answer, Refused> {
+pub(super) fn done(what: impl Into<String>) -> Result<Answer, Refused> {
     Ok(Answer::Done(what.into()))
 }
 
-fn made(reference: impl std::fmt::Display, what: impl Into<String>) -> Result<Answer, Refused> {
+pub(super) fn made(
+    reference: impl std::fmt::Display,
+    what: impl Into<String>,
+) -> Result<Answer, Refused> {
     Ok(Answer::Made(Made {
         reference: reference.to_string(),
         what: what.into(),
@@ -218,441 +213,6 @@ impl Work<'_> {
         }
     }
 
-    async fn user(&self, command: Command) -> Result<Answer, Refused> {
-        match command {
-            Command::UserAdd {
-                login,
-                name,
-                administrator,
-                password: given,
-            } => {
-                let login: Login = parse(&login)?;
-                // A password that cannot be: nobody is made.
-                let hash = match &given {
-                    Some(given) => Some(self.hash(&login, given).await?),
-                    None => None,
-                };
-                let new = NewPerson {
-                    login: login.clone(),
-                    name: name.unwrap_or_default(),
-                    administrator,
-                };
-                let person = self.store.create_person(self.caller, new).await?;
-                match hash {
-                    Some(hash) => {
-                        self.store.set_password(self.caller, person, hash).await?;
-                        made(&login, format!("{login} may sign in"))
-                    }
-                    None => self.password_link(person).await,
-                }
-            }
-            Command::UserDisable { login, disabled } => {
-                let login: Login = parse(&login)?;
-                self.store
-                    .set_disabled(self.caller, login.clone(), disabled)
-                    .await?;
-                done(if disabled {
-                    format!("{login} is refused from now on")
-                } else {
-                    format!("{login} may come in again")
-                })
-            }
-            Command::UserPassword {
-                login,
-                password: given,
-            } => {
-                let person = self.person(&login).await?;
-                match given {
-                    Some(given) => {
-                        let hash = self.hash(&person.login, &given).await?;
-                        self.store
-                            .set_password(self.caller, person.key, hash)
-                            .await?;
-                        done(format!("{} has a new password", person.login))
-                    }
-                    None => self.password_link(person.key).await,
-                }
-            }
-            Command::UserAdmin {
-                login,
-                administrator,
-            } => {
-                let login: Login = parse(&login)?;
-                self.store
-                    .set_administrator(self.caller, login.clone(), administrator)
-                    .await?;
-                done(if administrator {
-                    format!("{login} administrates this Master")
-                } else {
-                    format!("{login} is an ordinary person")
-                })
-            }
-            other => Err(other_room(&other)),
-        }
-    }
-
-    async fn hash(&self, login: &Login, given: &Secret) -> Result<String, Refused> {
-        password::check(login, &given.0).map_err(Refused::invalid)?;
-        let text = given.0.clone();
-        tokio::task::spawn_blocking(move || password::hash(&text))
-            .await
-            .map_err(Refused::failed)?
-            .map_err(Refused::failed)
-    }
-
-    async fn password_link(&self, person: PersonKey) -> Result<Answer, Refused> {
-        let purpose = TokenPurpose::Password;
-        let issued = self
-            .store
-            .create_token(
-                self.caller,
-                NewToken {
-                    purpose,
-                    person,
-                    project: None,
-                    life: TOKEN_LIFE,
-                },
-            )
-            .await?;
-        let link = self
-            .administration
-            .public_url
-            .as_ref()
-            .map(|url| Secret(format!("{url}/password?token={}", issued.token)));
-        Ok(Answer::Token(OneTime {
-            login: issued.login.to_string(),
-            purpose: purpose.as_str().to_owned(),
-            token: Secret(issued.token),
-            link,
-            expires_at: issued.expires_at.0,
-        }))
-    }
-
-    async fn token(
-        &self,
-        login: &str,
-        purpose: &str,
-        project: Option<String>,
-    ) -> Result<Answer, Refused> {
-        let person = self.person(login).await?;
-        let purpose: TokenPurpose = parse(purpose)?;
-        let project = match project {
-            Some(project) => Some(self.project(Some(project)).await?),
-            None => None,
-        };
-        let issued = self
-            .store
-            .create_token(
-                self.caller,
-                NewToken {
-                    purpose,
-                    person: person.key,
-                    project,
-                    life: TOKEN_LIFE,
-                },
-            )
-            .await?;
-        Ok(Answer::Token(OneTime {
-            login: issued.login.to_string(),
-            purpose: purpose.as_str().to_owned(),
-            token: Secret(issued.token),
-            link: None,
-            expires_at: issued.expires_at.0,
-        }))
-    }
-
-    async fn project_command(&self, command: Command) -> Result<Answer, Refused> {
-        match command {
-            Command::ProjectAdd { title, managers } => {
-                let mut logins = Vec::new();
-                for login in &managers {
-                    // Whoever does not exist is told before anything is made.
-                    logins.push(self.person(login).await?.login);
-                }
-                let key = self
-                    .store
-                    .create_project(self.caller, title.clone())
-                    .await?;
-                for login in logins {
-                    self.store
-                        .set_member(self.caller, key, login, Some(Role::Manager))
-                        .await?;
-                }
-                made(key, format!("project {title:?}"))
-            }
-            Command::ProjectClose { project } => {
-                let key = self.project(Some(project)).await?;
-                self.store.close_project(self.caller, key).await?;
-                done(format!("{key} is closed"))
-            }
-            Command::MemberAdd {
-                project,
-                login,
-                role,
-            } => {
-                let key = self.project(Some(project)).await?;
-                let login: Login = parse(&login)?;
-                let role: Role = parse(&role)?;
-                self.store
-                    .set_member(self.caller, key, login.clone(), Some(role))
-                    .await?;
-                done(format!("{login} is a {role} of {key}"))
-            }
-            Command::MemberRemove { project, login } => {
-                let key = self.project(Some(project)).await?;
-                let login: Login = parse(&login)?;
-                self.store
-                    .set_member(self.caller, key, login.clone(), None)
-                    .await?;
-                done(format!("{login} is no member of {key}"))
-            }
-            other => Err(other_room(&other)),
-        }
-    }
-
-    async fn revoke(&self, common_name: &str) -> Result<Answer, Refused> {
-        let all = self.store.all_certificates(self.caller).await?;
-        let known = all
-            .iter()
-            .find(|certificate| certificate.common_name == common_name)
-            .or_else(|| all.iter().find(|known| known.serial == common_name))
-            .ok_or_else(|| {
-                Refused::not_found(format!(
-                    "there is no certificate {common_name:?}: see `slapos master certificate list`"
-                ))
-            })?;
-        self.store
-            .revoke_certificate(self.caller, known.serial.clone())
-            .await?;
-        done(format!("{} is refused from now on", known.common_name))
-    }
-
-    async fn revocation_list(&self) -> Result<Answer, Refused> {
-        let revoked: Vec<_> = self
-            .store
-            .revoked_certificates(self.caller)
-            .await?
-            .into_iter()
-            .map(|(serial, at)| (serial, at.system()))
-            .collect();
-        let now = self.store.clock().now();
-        let number = u64::try_from(now.0).unwrap_or(0);
-        let list = self
-            .administration
-            .authority
-            .crl(&revoked, number, now.system())?;
-        Ok(Answer::Text(list))
-    }
-
-    async fn node(&self, command: Command) -> Result<Answer, Refused> {
-        let (store, caller) = (self.store, self.caller);
-        match command {
-            Command::NodeAdd { title, project } => {
-                let project = self.project(project).await?;
-                let node = store
-                    .create_node(caller, project, NodeKind::Compute, title)
-                    .await?;
-                let certifier = self.administration.auth.certifier();
-                let certified = certifier.for_node(caller, node).await?;
-                Ok(Answer::NodeCertificate(NodeCertificate {
-                    node: node.to_string(),
-                    certificate: certified.certificate,
-                    key: Secret(certified.key),
-                }))
-            }
-            Command::NodeScope { node, scope } => {
-                let (node, scope): (NodeReference, AllocationScope) =
-                    (parse(&node)?, parse(&scope)?);
-                store.set_scope(caller, node, scope).await?;
-                done(format!("{node} is {scope}"))
-            }
-            Command::NodeCapacity { node, units } => {
-                let node: NodeReference = parse(&node)?;
-                store.set_capacity(caller, node, units).await?;
-                done(match units {
-                    Some(units) => format!("{node} takes {units} units at most"),
-                    None => format!("{node} has no limit but its partitions"),
-                })
-            }
-            Command::NodeNetwork { node, network } => {
-                let node: NodeReference = parse(&node)?;
-                let network = network.as_deref().map(parse::<NetworkKey>).transpose()?;
-                store.set_network(caller, node, network).await?;
-                done(match network {
-                    Some(network) => format!("{node} belongs to {network}"),
-                    None => format!("{node} belongs to no network"),
-                })
-            }
-            Command::NodeCategories { node, categories } => {
-                let node: NodeReference = parse(&node)?;
-                store.set_categories(caller, node, categories).await?;
-                done(format!("{node} has these categories"))
-            }
-            Command::NodeRemove { node } => {
-                let node: NodeReference = parse(&node)?;
-                store.remove_node(caller, node).await?;
-                done(format!("{node} is removed"))
-            }
-            Command::NodeRevoke { node } => {
-                let node: NodeReference = parse(&node)?;
-                let count = store
-                    .revoke_certificates(caller, CertificateOwner::Node(node))
-                    .await?;
-                done(match count {
-                    0 => format!("{node} had no certificate that was good"),
-                    _ => format!(
-                        "{node} is refused from now on; `slapos node register` with a token, or \
-                         `slapos master node add` with its title, gives it a new certificate"
-                    ),
-                })
-            }
-            Command::NetworkAdd { title, project } => {
-                let project = self.project(project).await?;
-                let key = store.create_network(caller, project, title.clone()).await?;
-                made(key, format!("network {title:?}"))
-            }
-            other => Err(other_room(&other)),
-        }
-    }
-
-    async fn remote(&self, command: Command) -> Result<Answer, Refused> {
-        let Command::RemoteAdd {
-            title,
-            project,
-            master_url,
-            authority,
-            certificate,
-            key,
-            releases,
-        } = command
-        else {
-            return Err(other_room(&command));
-        };
-        let (store, caller) = (self.store, self.caller);
-        if !(master_url.starts_with("https://") || master_url.starts_with("http://")) {
-            return Err(Refused::invalid(format!(
-                "{master_url:?} is no URL of a Master: it begins with https://"
-            )));
-        }
-        for release in &releases {
-            ReleaseUrl::new(release.as_str()).map_err(Refused::invalid)?;
-        }
-        if certificate.is_some() != key.is_some() {
-            return Err(Refused::invalid(
-                "a certificate goes with its key: give both, or neither",
-            ));
-        }
-        let project = self.project(project).await?;
-        let node = store
-            .create_node(caller, project, NodeKind::Remote, title)
-            .await?;
-        let sealed_key = key
-            .map(|key| {
-                self.administration
-                    .sealer
-                    .seal(&sealing_purpose(node), key.0.as_bytes())
-            })
-            .transpose()?;
-        let settings = RemoteSettings {
-            master_url: master_url.clone(),
-            authority,
-            certificate,
-            sealed_key,
-            releases,
-        };
-        store.set_remote(caller, node, settings).await?;
-        made(node, format!("gate to {master_url}"))
-    }
-
-    async fn product(&self, command: Command) -> Result<Answer, Refused> {
-        let (store, caller) = (self.store, self.caller);
-        let url = |url: &str| ReleaseUrl::new(url).map_err(Refused::invalid);
-        match command {
-            Command::ProductAdd {
-                product,
-                title,
-                project,
-            } => {
-                let project = self.project(project).await?;
-                let title = title.unwrap_or_else(|| product.clone());
-                store
-                    .create_product(caller, project, product.clone(), title)
-                    .await?;
-                made(&product, format!("product {product:?} of {project}"))
-            }
-            Command::ReleaseAdd {
-                product,
-                project,
-                url: given,
-                effective_at,
-            } => {
-                let project = self.project(project).await?;
-                let effective = effective_at.map(Timestamp);
-                store
-                    .add_release(caller, project, product.clone(), url(&given)?, effective)
-                    .await?;
-                done(format!("{given} is a release of {product}"))
-            }
-            Command::ReleaseRemove {
-                product,
-                project,
-                url: given,
-            } => {
-                let project = self.project(project).await?;
-                store
-                    .remove_release(caller, project, product.clone(), url(&given)?)
-                    .await?;
-                done(format!("{given} is no release of {product} any more"))
-            }
-            Command::ProductType {
-                product,
-                project,
-                software_type,
-                units,
-            } => {
-                let project = self.project(project).await?;
-                let kind = SoftwareType::new(software_type.as_str()).map_err(Refused::invalid)?;
-                store
-                    .set_units(caller, project, product.clone(), kind, units)
-                    .await?;
-                done(format!(
-                    "instances of {product} with type {software_type} take {units} units"
-                ))
-            }
-            other => Err(other_room(&other)),
-        }
-    }
-
-    async fn decide(&self, number: i64, accept: bool) -> Result<Answer, Refused> {
-        let answer = if accept {
-            UpgradeAnswer::Accept
-        } else {
-            UpgradeAnswer::Reject
-        };
-        let decision = self
-            .store
-            .answer_decision(self.caller, DecisionKey(number), answer)
-            .await?;
-        Ok(Answer::Decisions(vec![lists::decision(decision)]))
-    }
-
-    async fn automatic(&self, tree: &str, automatic: bool) -> Result<Answer, Refused> {
-        let tree: TreeKey = parse(tree)?;
-        let policy = if automatic {
-            UpgradePolicy::Automatic
-        } else {
-            UpgradePolicy::Ask
-        };
-        self.store
-            .set_upgrade_policy(self.caller, tree, policy)
-            .await?;
-        done(if automatic {
-            format!("{tree} takes its upgrades by itself")
-        } else {
-            format!("the owner of {tree} is asked about its upgrades")
-        })
-    }
-
     /// Copies the database into the Master's directory, where whoever asked takes it. One copy at a
     /// time: those of others who did not come for theirs are removed.
     async fn snapshot(&self, with_secret: bool) -> Result<Answer, Refused> {
@@ -753,6 +313,6 @@ fn shown(projects: &[ProjectRecord]) -> String {
     names.join(", ")
 }
 
-fn other_room(command: &Command) -> Refused {
+pub(super) fn other_room(command: &Command) -> Refused {
     Refused::failed(format!("a mistake in the program: {command:?}"))
 }

@@ -2,6 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
+use super::answer::*;
 use super::command::*;
 use super::execute::{LIST_MAX, Work};
 use crate::domain::{CertificateOwner, Timestamp};

@@ -4,9 +4,12 @@
 //! Whoever may read the Master's files may do everything: the socket is for the Master's own user and
 //! root.
 
+mod answer;
 mod command;
 mod execute;
 mod lists;
+mod people;
+mod places;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -17,6 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use answer::*;
 pub use command::*;
 pub(crate) use execute::Administration;
 pub(crate) use socket::{SOCKET, listen};
