@@ -4,6 +4,8 @@
 //! finds out who calls, reads the body, and hands a [`Call`] to the entry's handler. A new room is a
 //! module with a constant list of [`Endpoint`]s that `endpoint::ROOMS` names.
 
+#[cfg(test)]
+mod access_table;
 mod cache;
 mod call;
 pub(crate) mod description;

@@ -1,0 +1,616 @@
+//! Who may call what: every endpoint of the table with every kind of caller, compared with
+//! `docs/access.md`. `UPDATE=1` writes that page anew; read what changed before you commit it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use axum::http::Method;
+use form_urlencoded::Serializer;
+use serde_json::{Value as Json, json};
+use slap::{InstallationState, InstanceTitle, ReleaseUrl, Value};
+
+use super::Api;
+use super::endpoint::{Audience, Verb, endpoints};
+use super::testing::{Rig, document, texts};
+use crate::domain::{Caller, CertificateOwner, InstanceKey, NodeReference, PersonKey, Role};
+use crate::store::{
+    AuditQuery, InstallationReport, InstanceRecord, NodeDescription, PartitionDescription,
+    Requested, Wanted,
+};
+
+const RELEASE: &str = "https://example.com/software.cfg";
+const LEAVING: &str = "https://example.com/old.cfg";
+const TOKEN: &str = "hateoas/computer_module/Base_getComputerToken";
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/access.md");
+
+/// Who calls. All calls are about Alice's instance `web`, its node, its tree and its project.
+const CALLERS: [&str; 12] = [
+    "nobody",
+    "revoked",
+    "foreign project",
+    "member",
+    "owner",
+    "manager",
+    "administrator",
+    "its node",
+    "other node",
+    "itself",
+    "sibling",
+    "foreign instance",
+];
+
+struct World {
+    rig: Rig,
+    names: Vec<Option<String>>,
+    node: NodeReference,
+    web: InstanceKey,
+}
+
+impl World {
+    async fn new() -> Self {
+        let rig = Rig::new().await;
+        let store = &rig.store;
+        let (alice, owner) = in_project(&rig, "alice", Role::Member).await;
+        let (bob, member) = in_project(&rig, "bob", Role::Member).await;
+        let (_, manager) = in_project(&rig, "boss", Role::Manager).await;
+        let (_, administrator) = rig.person("root", true).await;
+        let (_, foreign) = rig.person("carol", false).await;
+        let elsewhere = store
+            .create_project(Caller::Master, "Elsewhere".to_owned())
+            .await
+            .unwrap();
+        let login = "carol".parse().unwrap();
+        store
+            .set_member(Caller::Master, elsewhere, login, Some(Role::Manager))
+            .await
+            .unwrap();
+        let revoked = rig.certificate(CertificateOwner::Person(alice)).await;
+        let certificates = store
+            .certificates(Caller::Master, CertificateOwner::Person(alice))
+            .await
+            .unwrap();
+        let serial = certificates
+            .into_iter()
+            .find(|certificate| certificate.common_name == revoked)
+            .unwrap()
+            .serial;
+        store
+            .revoke_certificate(Caller::Master, serial)
+            .await
+            .unwrap();
+        let (node, its_node) = rig.node("one").await;
+        let (other, other_node) = rig.node("two").await;
+        for node in [node, other] {
+            prepare(&rig, node).await;
+        }
+        store
+            .create_product(Caller::Master, rig.project, "app".into(), "App".into())
+            .await
+            .unwrap();
+        // The first node fills up before the other one is used: their capacities see to it.
+        store
+            .set_capacity(Caller::Master, other, Some(0))
+            .await
+            .unwrap();
+        let web = placed(&rig, person(alice), wanted("web")).await;
+        let me = Caller::Instance {
+            instance: web.key,
+            tree: web.tree,
+        };
+        let db = placed(&rig, me, wanted("db")).await;
+        store
+            .set_capacity(Caller::Master, node, Some(0))
+            .await
+            .unwrap();
+        store
+            .set_capacity(Caller::Master, other, None)
+            .await
+            .unwrap();
+        let strange = placed(&rig, person(bob), wanted("bobs")).await;
+        store
+            .set_capacity(Caller::Master, node, None)
+            .await
+            .unwrap();
+        let certified = async |record: &InstanceRecord| {
+            rig.certificate(CertificateOwner::Instance(record.key))
+                .await
+        };
+        let names = vec![
+            None,
+            Some(revoked),
+            Some(foreign),
+            Some(member),
+            Some(owner),
+            Some(manager),
+            Some(administrator),
+            Some(its_node),
+            Some(other_node),
+            Some(certified(&web).await),
+            Some(certified(&db).await),
+            Some(certified(&strange).await),
+        ];
+        World {
+            names,
+            node,
+            web: web.key,
+            rig,
+        }
+    }
+
+    /// So many notes are in the audit trail: what a refused call leaves as it is.
+    async fn notes(&self) -> usize {
+        let query = AuditQuery {
+            project: None,
+            subject: None,
+            before: None,
+            limit: 100,
+        };
+        let trail = self.rig.store.audit_trail(Caller::Master, query).await;
+        trail.unwrap().len()
+    }
+}
+
+const fn person(person: PersonKey) -> Caller {
+    Caller::Person {
+        person,
+        administrator: false,
+    }
+}
+
+async fn in_project(rig: &Rig, login: &str, role: Role) -> (PersonKey, String) {
+    let (key, name) = rig.person(login, false).await;
+    let login = login.parse().unwrap();
+    rig.store
+        .set_member(Caller::Master, rig.project, login, Some(role))
+        .await
+        .unwrap();
+    (key, name)
+}
+
+async fn prepare(rig: &Rig, node: NodeReference) {
+    let store = &rig.store;
+    let me = Caller::Node(node.key);
+    store.format(me, node, description()).await.unwrap();
+    for release in [RELEASE, LEAVING] {
+        let release = ReleaseUrl::new(release).unwrap();
+        let state = InstallationState::Available;
+        store
+            .supply(Caller::Master, node, release.clone(), state)
+            .await
+            .unwrap();
+        store
+            .report_installation(me, node, release, InstallationReport::Available)
+            .await
+            .unwrap();
+    }
+    let leaving = ReleaseUrl::new(LEAVING).unwrap();
+    store
+        .supply(Caller::Master, node, leaving, InstallationState::Destroyed)
+        .await
+        .unwrap();
+}
+
+fn description() -> NodeDescription {
+    NodeDescription {
+        partitions: (0..4)
+            .map(|number| PartitionDescription {
+                name: format!("slappart{number}"),
+                addresses: Vec::new(),
+                capabilities: Vec::new(),
+            })
+            .collect(),
+        further: "{}".to_owned(),
+    }
+}
+
+fn wanted(title: &str) -> Wanted {
+    Wanted {
+        requester: None,
+        project: None,
+        title: InstanceTitle::new(title).unwrap(),
+        release: ReleaseUrl::new(RELEASE).unwrap(),
+        software_type: None,
+        parameters: None,
+        sla: None,
+        state: None,
+        shared: None,
+    }
+}
+
+async fn placed(rig: &Rig, caller: Caller, wanted: Wanted) -> InstanceRecord {
+    match rig.store.request(caller, wanted).await.unwrap() {
+        Requested::Placed(record) => *record,
+        Requested::Waiting { why, .. } => panic!("{why}"),
+    }
+}
+
+/// A call as it is sent.
+struct Sent {
+    path: String,
+    headers: Vec<(&'static str, &'static str)>,
+    body: String,
+}
+
+fn query(name: &str, fields: &[(&str, &str)]) -> Sent {
+    let fields = Serializer::new(String::new()).extend_pairs(fields).finish();
+    Sent {
+        path: format!("{name}?{fields}"),
+        headers: Vec::new(),
+        body: String::new(),
+    }
+}
+
+fn form(name: &str, fields: &[(&str, &str)]) -> Sent {
+    Sent {
+        path: name.to_owned(),
+        headers: vec![("content-type", "application/x-www-form-urlencoded")],
+        body: Serializer::new(String::new()).extend_pairs(fields).finish(),
+    }
+}
+
+fn call(name: &str, input: &Json) -> Sent {
+    Sent {
+        path: name.to_owned(),
+        headers: vec![("content-type", "application/json")],
+        body: input.to_string(),
+    }
+}
+
+const USAGE: &str = "<journal><transaction type=\"t\"><start_date/><stop_date/><reference>r</reference>\
+     <currency/><payment_mode/><arrow type=\"a\"/><movement><resource>r</resource>\
+     <quantity>1</quantity><price>0</price><VAT/></movement></transaction></journal>";
+
+/// Well-formed calls of an endpoint, each with what sets it apart; about the world's instance.
+/// `None` for an endpoint that is not known here: add it.
+fn calls(world: &World, api: Api, name: &str, verb: Verb) -> Option<Vec<(&'static str, Sent)>> {
+    let node = world.node.to_string();
+    let web = world.web.to_string();
+    let at = [
+        ("computer_id", node.as_str()),
+        ("computer_partition_id", "slappart0"),
+    ];
+    let with = |more: &[(&'static str, &'static str)]| -> Vec<(String, String)> {
+        at.iter()
+            .chain(more)
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    };
+    let post_at = |more: &[(&'static str, &'static str)]| {
+        let fields = with(more);
+        let fields: Vec<(&str, &str)> = fields
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        form(name, &fields)
+    };
+    let of_release = |url: &str| form(name, &[("url", url), ("computer_id", &node)]);
+    let one = |sent: Sent| Some(vec![("", sent)]);
+    if api == Api::JsonRpc {
+        if verb == Verb::Get {
+            return one(query(name, &[]));
+        }
+        let (verb, subject) = {
+            let mut parts = name.split('.').skip(1);
+            (parts.next()?, parts.nth(1)?)
+        };
+        let input = match (verb, subject) {
+            (_, "compute_node_instance_list" | "compute_node_software_installation_list")
+            | ("get", "compute_node_status")
+            | ("post" | "remove", "compute_node_certificate") => json!({"computer_guid": node}),
+            (_, "instance_node_instance_list")
+            | ("get", "software_instance" | "software_instance_certificate") => {
+                json!({"instance_guid": web})
+            }
+            (_, "instance_tree_list" | "hateoas_url" | "compute_node_list") => json!({}),
+            ("get", "compute_partition") => {
+                json!({"computer_guid": node, "compute_partition_id": "slappart0"})
+            }
+            ("get", "instance_tree") => json!({"title": "web"}),
+            ("post", "compute_node_usage") => json!({"computer_guid": node, "tioxml": USAGE}),
+            ("post", "software_installation") => {
+                json!({"computer_guid": node, "software_release_uri": RELEASE})
+            }
+            ("post", "software_instance") => json!({
+                "title": "db", "software_release_uri": RELEASE, "software_type": "default"
+            }),
+            ("put", "compute_node_bang") => json!({"computer_guid": node, "message": "m"}),
+            ("put", "compute_node_format") => json!({
+                "computer_guid": node,
+                "compute_partition_list": [
+                    {"partition_id": "slappart0"}, {"partition_id": "slappart1"},
+                    {"partition_id": "slappart2"}, {"partition_id": "slappart3"},
+                ]
+            }),
+            ("put", "software_installation_error") => json!({
+                "computer_guid": node, "software_release_uri": RELEASE, "message": "m"
+            }),
+            ("put", "software_installation_reported_state") => json!({
+                "computer_guid": node, "software_release_uri": RELEASE,
+                "reported_state": "available"
+            }),
+            ("put", "software_instance_bang" | "software_instance_error") => {
+                json!({"instance_guid": web, "message": "m"})
+            }
+            ("put", "software_instance_connection_parameter") => {
+                json!({"instance_guid": web, "connection_parameter_dict": {"a": "b"}})
+            }
+            ("put", "software_instance_reported_state") => {
+                json!({"instance_guid": web, "reported_state": "started"})
+            }
+            ("put", "software_instance_title") => json!({"instance_guid": web, "title": "web"}),
+            _ => return None,
+        };
+        return one(call(name, &input));
+    }
+    match name {
+        "getFullComputerInformation" | "getComputerInformation" | "getComputerStatus" => {
+            one(query(name, &[("computer_id", &node)]))
+        }
+        "registerComputerPartition" => one(query(
+            name,
+            &[
+                ("computer_reference", &node),
+                ("computer_partition_reference", "slappart0"),
+            ],
+        )),
+        "getComputerPartitionStatus"
+        | "getHostingSubscriptionIpList"
+        | "getComputerPartitionCertificate" => one(query(name, &at)),
+        "getSoftwareInstallationStatus" => {
+            one(query(name, &[("url", RELEASE), ("computer_id", &node)]))
+        }
+        "getSoftwareReleaseListFromSoftwareProduct" => {
+            one(query(name, &[("software_product_reference", "app")]))
+        }
+        "generateComputerCertificate" | "revokeComputerCertificate" => {
+            one(form(name, &[("computer_id", &node)]))
+        }
+        "requestComputerPartition" => {
+            let nothing = texts(&[]);
+            let state = document(&Value::None);
+            let shared = document(&Value::Bool(false));
+            let common = [
+                ("software_release", RELEASE),
+                ("software_type", "default"),
+                ("partition_parameter_xml", nothing.as_str()),
+                ("filter_xml", nothing.as_str()),
+                ("state", state.as_str()),
+                ("shared_xml", shared.as_str()),
+            ];
+            let mut member = vec![("partition_reference", "db")];
+            member.extend(at);
+            member.extend(common);
+            let project = world.rig.project.to_string();
+            let mut root = vec![
+                ("partition_reference", "root"),
+                ("project_reference", project.as_str()),
+            ];
+            root.extend(common);
+            Some(vec![
+                ("of a tree", form(name, &root)),
+                ("by `web`", form(name, &member)),
+            ])
+        }
+        "requestComputer" => {
+            let project = world.rig.project.to_string();
+            one(form(
+                name,
+                &[("computer_title", "new"), ("project_reference", &project)],
+            ))
+        }
+        "loadComputerConfigurationFromXML" => {
+            let partitions = (0..4).map(|number| {
+                Value::dict([
+                    ("reference", Value::text(format!("slappart{number}"))),
+                    ("address_list", Value::List(Vec::new())),
+                ])
+            });
+            let xml = document(&Value::dict([
+                ("reference", Value::text(node.as_str())),
+                ("partition_list", Value::List(partitions.collect())),
+            ]));
+            one(form(name, &[("xml", &xml)]))
+        }
+        "computerBang" => one(form(name, &[("computer_id", &node), ("message", "m")])),
+        "useComputer" => one(form(name, &[("computer_id", &node), ("use_string", USAGE)])),
+        "supplySupply" => one(form(
+            name,
+            &[
+                ("url", RELEASE),
+                ("computer_id", &node),
+                ("state", "available"),
+            ],
+        )),
+        "buildingSoftwareRelease" | "availableSoftwareRelease" => one(of_release(RELEASE)),
+        "softwareReleaseError" => one(form(
+            name,
+            &[
+                ("url", RELEASE),
+                ("computer_id", &node),
+                ("error_log", "no"),
+            ],
+        )),
+        "destroyedSoftwareRelease" => one(of_release(LEAVING)),
+        "startedComputerPartition" | "stoppedComputerPartition" | "destroyedComputerPartition" => {
+            one(post_at(&[]))
+        }
+        "softwareInstanceError" => one(post_at(&[("error_log", "no")])),
+        "softwareInstanceBang" => one(post_at(&[("message", "m")])),
+        "softwareInstanceRename" => one(post_at(&[("new_name", "web")])),
+        "setComputerPartitionConnectionXml" => {
+            let xml = texts(&[("a", "b")]);
+            one(form(
+                name,
+                &[
+                    ("computer_id", node.as_str()),
+                    ("computer_partition_id", "slappart0"),
+                    ("connection_xml", &xml),
+                    ("slave_reference", "None"),
+                ],
+            ))
+        }
+        "updateComputerPartitionRelatedInstanceList" => {
+            let xml = document(&Value::List(vec![Value::text("db")]));
+            one(form(
+                name,
+                &[
+                    ("computer_id", node.as_str()),
+                    ("computer_partition_id", "slappart0"),
+                    ("instance_reference_xml", &xml),
+                ],
+            ))
+        }
+        "Person_getCertificate" | "Person_requestComputer" => one(form(
+            name,
+            &[("access_token", "no such one"), ("title", "n")],
+        )),
+        "login" | "password" | "servers" | "logout" if verb == Verb::Post => one(form(
+            name,
+            &[("login", "alice"), ("password", "wrong-password")],
+        )),
+        "hateoas" | "hateoas/" => Some(vec![
+            ("root", query(name, &[])),
+            (
+                "search",
+                query(
+                    name,
+                    &[
+                        ("mode", "search"),
+                        (
+                            "query",
+                            "portal_type:\"Instance Tree\" AND validation_state:validated",
+                        ),
+                        ("select_list", "title"),
+                    ],
+                ),
+            ),
+        ]),
+        "" | "login" | "password" | "servers" | "style.css" | "ca.crt" | "getHateoasUrl"
+        | "getRunId" | "healthz" | "readyz" | "metrics" | "events" | TOKEN => one(query(name, &[])),
+        _ => None,
+    }
+}
+
+/// Calls that leave the world another one when they are allowed.
+fn changes_the_world(name: &str) -> bool {
+    [
+        "revoke",
+        "remove",
+        "destroyedSoftwareRelease",
+        "ReleaseError",
+        "installation_error",
+    ]
+    .iter()
+    .any(|part| name.contains(part))
+}
+
+/// What an answer says about access: done, or which refusal. JSON calls answer 403 to both.
+fn verdict(api: Api, status: u16, body: &str) -> &'static str {
+    let hidden = || {
+        serde_json::from_str::<Json>(body).is_ok_and(|error| {
+            error["type"]
+                .as_str()
+                .is_some_and(|kind| kind.ends_with("NOT-FOUND"))
+        })
+    };
+    match status {
+        401 => "–",
+        403 if api == Api::JsonRpc && hidden() => "hidden",
+        // Too many attempts at a door are refused as wrong ones are.
+        403 | 429 => "seen",
+        404 => "hidden",
+        _ => "**yes**",
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_endpoint_answers_each_caller_as_the_table_says() {
+    let mut page = String::from(
+        "# Who may call what\n\n\
+         Every endpoint of the Master with every kind of caller, as a test finds it \
+         (`crates/master/src/api/access_table.rs` writes this page with `UPDATE=1`). The calls are \
+         about an instance `web` of a member of a project, its node, its tree and its project; \
+         *sibling* is an instance that `web` requested, *foreign* ones belong to others.\n\n\
+         **yes**: it is done, or refused for a reason that is not about who asks. seen: `403`, the \
+         caller may know of it and no more. hidden: `404`, as if it did not exist. –: `401`, who \
+         are you? A call that lists things answers everybody it knows, with what is theirs.\n\n",
+    );
+    writeln!(page, "| call | {} |", CALLERS.join(" | ")).unwrap();
+    writeln!(page, "|---|{}", "---|".repeat(CALLERS.len())).unwrap();
+    let mut seen = BTreeSet::new();
+    for endpoint in endpoints() {
+        let (api, name, verb) = (endpoint.api, endpoint.name, endpoint.verb);
+        assert!(seen.insert((name, verb.as_str())), "{name} is there twice");
+        let mut world = World::new().await;
+        let labels: Vec<&'static str> = calls(&world, api, name, verb)
+            .unwrap_or_else(|| panic!("{endpoint:?} is not in the access table"))
+            .iter()
+            .map(|(label, _)| *label)
+            .collect();
+        for (which, label) in labels.iter().enumerate() {
+            let mut row = Vec::new();
+            for (number, who) in CALLERS.iter().enumerate() {
+                if changes_the_world(name) {
+                    world = World::new().await;
+                }
+                let (_, sent) = calls(&world, api, name, verb).unwrap().swap_remove(which);
+                let before = world.notes().await;
+                let method = match verb {
+                    Verb::Get => Method::GET,
+                    Verb::Post => Method::POST,
+                };
+                let caller = world.names[number].as_deref();
+                let rig = &world.rig;
+                let (status, body) = if api == Api::Events {
+                    let response = rig.begin(caller, method, &sent.path, &sent.headers, sent.body);
+                    (response.await.status().as_u16(), String::new())
+                } else {
+                    let reply = rig.send(caller, method, &sent.path, &sent.headers, sent.body);
+                    let reply = reply.await;
+                    (reply.status, reply.body)
+                };
+                // Whoever belongs to no project is told so, as a mistake: that is about who asks.
+                let told = ["slapos.post.v0.software_instance", TOKEN].contains(&name);
+                assert!(
+                    (status != 400 || told) && status < 500,
+                    "{name} by {who}: {status} {body}"
+                );
+                let verdict = verdict(api, status, &body);
+                if verdict != "**yes**" {
+                    assert_eq!(
+                        world.notes().await,
+                        before,
+                        "{name} by {who} left something"
+                    );
+                }
+                if endpoint.audience != Audience::Anybody && number < 2 {
+                    assert_eq!(verdict, "–", "{name} by {who}: {status} {body}");
+                }
+                row.push(verdict);
+            }
+            let path = if name.is_empty() { "/" } else { name };
+            let label = if label.is_empty() {
+                String::new()
+            } else {
+                format!(" ({label})")
+            };
+            writeln!(
+                page,
+                "| {} `{path}`{label} | {} |",
+                verb.as_str().to_uppercase(),
+                row.join(" | ")
+            )
+            .unwrap();
+        }
+    }
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(PAGE, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(PAGE).unwrap_or_default();
+    for (line, (found, expected)) in page.lines().zip(written.lines()).enumerate() {
+        assert_eq!(found, expected, "line {} of docs/access.md", line + 1);
+    }
+    assert_eq!(page.lines().count(), written.lines().count());
+}
