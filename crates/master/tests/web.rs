@@ -242,7 +242,9 @@ fn a_token_from_the_page_registers_a_server_once() {
     make(&[("sec-fetch-site", "cross-site")], &form).is(403);
     make(&[], &[form[0], ("project", "PROJ-9")]).is(404);
     let page = make(&[("origin", &world.url)], &form).is(200);
-    let page = page.says("slapos node register NAME --master-url https://");
+    let page = page
+        .says("slapos node register NAME --master-url https://")
+        .says(&world.server.started().authority_fingerprint);
     let token = page.text.split("<pre>").nth(1).unwrap();
     let token = token.split('<').next().unwrap();
     assert_eq!(token.len(), 32, "{token}");

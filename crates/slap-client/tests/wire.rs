@@ -12,7 +12,7 @@ use slap::{
     InstallationState, InstanceState, InstanceTitle, NodeId, PartitionId, ReleaseUrl, SoftwareType,
     Value,
 };
-use slap_client::{Client, Error, Request, RequestReply, Settings};
+use slap_client::{Client, Enrolment, Error, Request, RequestReply, Settings, Trust};
 
 /// A request as it arrived.
 #[derive(Debug)]
@@ -332,4 +332,43 @@ fn a_url_that_makes_no_sense_is_refused_at_once() {
     for url in ["", "m", "ftp://m/", "http://"] {
         assert!(Client::new(Settings::new(url)).is_err(), "{url:?}");
     }
+}
+
+#[test]
+fn a_token_is_sent_once_to_whom_it_is_for() {
+    let (client, arrived) = master(vec!["403 <p>used</p>", "302 elsewhere", ""]);
+    let door = Enrolment::new(client.master_url(), Trust::WebRoots).unwrap();
+    let Error::Refused {
+        status: 403,
+        detail,
+        ..
+    } = door.person("TOKEN").unwrap_err()
+    else {
+        panic!("refused");
+    };
+    assert_eq!(detail, "used");
+    let first = arrived.recv().unwrap();
+    assert_eq!(first.line, "POST /Person_getCertificate HTTP/1.1");
+    assert_eq!(first.headers["x-access-token"], "TOKEN");
+    assert_eq!(first.body, "");
+
+    // Nobody else gets it, and a connection that breaks does not make it go out twice.
+    let moved = door.node("TOKEN", "a & b\u{e9}").unwrap_err();
+    assert!(
+        matches!(moved, Error::Refused { status: 302, .. }),
+        "{moved}"
+    );
+    let second = arrived.recv().unwrap();
+    assert_eq!(second.line, "POST /Person_requestComputer HTTP/1.1");
+    assert_eq!(second.body, "title=a+%26+b%C3%A9");
+    let broken = door.person("TOKEN").unwrap_err();
+    assert!(matches!(broken, Error::Connection { .. }), "{broken}");
+    arrived.recv().unwrap();
+    assert!(arrived.try_recv().is_err());
+
+    for bad in ["a b", "a\r\nHost: x", "\u{e9}", &"x".repeat(2000)] {
+        let error = door.person(bad).unwrap_err();
+        assert!(matches!(error, Error::Unsendable { .. }), "{error}");
+    }
+    assert!(arrived.try_recv().is_err());
 }

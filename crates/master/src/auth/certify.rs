@@ -55,6 +55,11 @@ impl Certifier {
         self.authority.certificate_pem()
     }
 
+    /// SHA-256 of that certificate, lower-case hexadecimal digits.
+    pub fn authority_fingerprint(&self) -> &str {
+        &self.authority.facts().fingerprint_sha256_hex
+    }
+
     /// A further certificate for a person.
     ///
     /// # Errors

@@ -61,12 +61,22 @@ fn form_token(session: &Session) -> String {
     )
 }
 
+/// By what nodes and clients recognise this Master.
+fn recognised(app: &App) -> String {
+    format!(
+        "<p>They recognise this Master by the SHA-256 fingerprint of its authority:<br>\
+         <code>{}</code></p>\n",
+        app.auth.certifier().authority_fingerprint()
+    )
+}
+
 /// The first page: who you are, and what to do next.
 pub(super) async fn home(app: Arc<App>, call: Call) -> Result<Response, Problem> {
     let url = escape(&app.place.public_url);
     let give = format!(
         "<p>Give this URL as <code>master_url</code> to nodes and clients: <code>{url}/</code> \
-         (<a href=\"ca.crt\">certificate of its authority</a>)</p>\n"
+         (<a href=\"ca.crt\">certificate of its authority</a>)</p>\n{}",
+        recognised(&app)
     );
     let Some(session) = session(&app, &call).await? else {
         let who = match call.caller {
@@ -309,11 +319,11 @@ pub(super) async fn make_token(app: Arc<App>, call: Call) -> Result<Response, Pr
         life: TOKEN_LIFE,
     };
     let issued = app.store.create_token(session.caller, new).await?;
-    Ok(private(token_page(&app.place.public_url, &issued)))
+    Ok(private(token_page(&app, &issued)))
 }
 
-fn token_page(url: &str, issued: &IssuedToken) -> Response {
-    let url = escape(url);
+fn token_page(app: &App, issued: &IssuedToken) -> Response {
+    let url = escape(&app.place.public_url);
     let token = escape(&issued.token);
     let options = format!("--master-url {url}/ --master-url-web {url} --token {token}");
     let node = match issued.project {
@@ -326,8 +336,9 @@ fn token_page(url: &str, issued: &IssuedToken) -> Response {
     let body = format!(
         "<p>Your token, which is shown only now and works once, within a day:</p>\n\
          <pre>{token}</pre>\n{node}<h2>Set up a command line</h2>\n\
-         <pre>slapos configure client {options}</pre>\n\
-         <p><a href=\"servers\">Back</a></p>\n"
+         <pre>slapos configure client {options}</pre>\n{recognised}\
+         <p><a href=\"servers\">Back</a></p>\n",
+        recognised = recognised(app),
     );
     html(StatusCode::OK, "Token", &body)
 }
