@@ -3,9 +3,10 @@
 #   make test    format check, lints, licences, all tests
 #   make fuzz    throw mutated input at every decoder, SECONDS=10 for each
 #   make bench   side by side with the released upstream
+#   make scale   two million instances on 6,100 simulated nodes; SCALE="--share 0.01" for less
 #   make install put `slapos` into ~/.cargo/bin
 
-.PHONY: demo test lint fuzz bench install setup setup-test
+.PHONY: demo test lint fuzz bench scale install setup setup-test
 
 demo: setup
 	cargo build --release -p cli
@@ -30,6 +31,11 @@ fuzz: setup-fuzz
 bench: setup-test
 	cargo build --release -p cli
 	cargo run --release -p bench -- $(BENCH)
+
+SCALE ?= --share 1
+scale: setup-test
+	cargo build --release -p cli
+	cargo run --release -p bench -- scale $(SCALE)
 
 install: setup
 	cargo install --path crates/cli --locked

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::fleet::Fleet;
+use super::fleet::{Fleet, find};
 use super::master::Master;
 use crate::failure::{Context, Failure};
 use crate::wire;
@@ -69,15 +69,24 @@ impl Events {
             .set_nonblocking(false)
             .context("waiting for an event")?;
         let mut block = [0; 4096];
-        let n = stream.read(&mut block).context("waiting for an event")?;
+        loop {
+            let n = stream.read(&mut block).context("waiting for an event")?;
+            if n == 0 {
+                return Err(Failure::new(
+                    "the Master closed the connection of a node that waits",
+                ));
+            }
+            // A heartbeat is none.
+            if find(block.get(..n).unwrap_or_default(), b"event:").is_some() {
+                break;
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(Failure::new("a node is not told of a change"));
+            }
+        }
         stream
             .set_nonblocking(true)
             .context("waiting for an event")?;
-        if n == 0 {
-            return Err(Failure::new(
-                "the Master closed the connection of a node that waits",
-            ));
-        }
         Ok(start.elapsed())
     }
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::master::Master;
+use super::master::{Master, common_name};
 use crate::failure::Failure;
 use crate::http::{self, Answer, Load};
 use crate::{say, wire};
@@ -61,11 +61,25 @@ impl Fleet {
             },
         )?;
         let references = references.into_inner();
-        let keys: Vec<i64> = references
-            .iter()
-            .filter_map(|reference| reference.strip_prefix("COMP-")?.parse().ok())
-            .collect();
-        let names = master.certify("node", &keys)?;
+        let names = RefCell::new(vec![String::new(); count]);
+        step(
+            master,
+            "certificates made",
+            count,
+            &|n| {
+                person(wire::post(
+                    "generateComputerCertificate",
+                    &[("computer_id", &references[n])],
+                ))
+            },
+            &|n, answer| {
+                if let Some(place) = names.borrow_mut().get_mut(n) {
+                    *place = common_name(answer.body)?;
+                }
+                Ok(())
+            },
+        )?;
+        let names = names.into_inner();
         let nodes: Vec<Node> = references
             .into_iter()
             .zip(names)

@@ -92,7 +92,7 @@ impl Master {
             project: "PROJ-1",
             database,
         };
-        master.person = master.certify("person", &[1])?.remove(0);
+        master.person = master.come_in(&log)?;
         Ok(master)
     }
 
@@ -103,34 +103,20 @@ impl Master {
         }
     }
 
-    /// Common names of new certificates.
-    pub(super) fn certify(&self, kind: &str, keys: &[i64]) -> Result<Vec<String>, Failure> {
-        let mut sql = String::new();
-        let mut names = Vec::new();
-        for key in keys {
-            let name = format!("CERTLOGIN-scale-{kind}-{key}");
-            sql.push_str(&format!(
-                "INSERT INTO certificate (common_name, serial, fingerprint, owner_kind, owner_id, \
-                 issued_at, expires_at) VALUES ('{name}', '{name}', '', '{kind}', {key}, 0, \
-                 9000000000000000);\n"
-            ));
-            names.push(name);
-        }
-        match &self.database {
-            Database::File(path) => {
-                let connection =
-                    rusqlite::Connection::open(path).context("opening the database")?;
-                connection
-                    .execute_batch(&format!("BEGIN IMMEDIATE; {sql} COMMIT;"))
-                    .context("certifying")?;
-            }
-            Database::Server { url, .. } => {
-                Client::connect(url, NoTls)
-                    .and_then(|mut client| client.batch_execute(&sql))
-                    .context("certifying")?;
-            }
-        }
-        Ok(names)
+    /// Comes in as the first administrator, by the token the first start shows.
+    fn come_in(&self, log: &Path) -> Result<String, Failure> {
+        let said = fs::read_to_string(log).context("reading what the Master said")?;
+        let token = said
+            .split_once("--token ")
+            .and_then(|(_, rest)| rest.split_whitespace().next())
+            .ok_or_else(|| Failure::new("the Master's first start shows no token"))?;
+        let request = wire::with_header(
+            &wire::post("Person_getCertificate", &[]),
+            "X-Access-Token",
+            token,
+        );
+        let reply = http::call(self.address, &request)?;
+        common_name(&reply.body)
     }
 
     /// Carries out a load and takes down what it cost.
@@ -197,4 +183,22 @@ impl Master {
             }
         }
     }
+}
+
+/// The common name in a certificate as text (P 5.1).
+pub(super) fn common_name(certificate: &[u8]) -> Result<String, Failure> {
+    let text = String::from_utf8_lossy(certificate);
+    text.find("CERTLOGIN-")
+        .and_then(|start| text.get(start..))
+        .and_then(|rest| {
+            rest.split(|character: char| !(character.is_ascii_alphanumeric() || character == '-'))
+                .next()
+        })
+        .map(str::to_owned)
+        .ok_or_else(|| {
+            Failure::new(format!(
+                "no certificate: {}",
+                text.chars().take(300).collect::<String>()
+            ))
+        })
 }
