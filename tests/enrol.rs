@@ -88,6 +88,8 @@ impl World {
         let line = ["master", "token", "create", "--user", "admin", "--purpose"];
         let run = self.slapos(&line).arg(purpose).arg("--data-dir").arg(data);
         let json = run.run().ok().json();
+        assert_eq!(json["url"], json!(self.rig.full_master_url()));
+        assert_eq!(json["fingerprint"], json!(self.welcome.fingerprint));
         json["token"].as_str().unwrap().to_owned()
     }
 

@@ -74,6 +74,10 @@ pub struct OneTime {
     pub token: Secret,
     /// Where it is used, if in a browser.
     pub link: Option<Secret>,
+    /// Where the Master is, if it runs.
+    pub url: Option<String>,
+    /// SHA-256 of the certificate of its authority, by which it is recognised.
+    pub fingerprint: String,
     /// Until when, in microseconds since 1970.
     pub expires_at: i64,
 }

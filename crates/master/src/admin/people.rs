@@ -113,8 +113,16 @@ impl Work<'_> {
             purpose: purpose.as_str().to_owned(),
             token: Secret(issued.token),
             link,
+            url: self.administration.public_url.clone(),
+            fingerprint: self.fingerprint(),
             expires_at: issued.expires_at.0,
         }))
+    }
+
+    /// By what the Master is recognised.
+    fn fingerprint(&self) -> String {
+        let facts = self.administration.authority.facts();
+        facts.fingerprint_sha256_hex.clone()
     }
 
     pub(super) async fn token(
@@ -146,6 +154,8 @@ impl Work<'_> {
             purpose: purpose.as_str().to_owned(),
             token: Secret(issued.token),
             link: None,
+            url: self.administration.public_url.clone(),
+            fingerprint: self.fingerprint(),
             expires_at: issued.expires_at.0,
         }))
     }

@@ -132,7 +132,7 @@ for_each_database! {
             testkit::eventually("projects come", std::time::Duration::from_secs(60), || {
                 match admin.call(&Command::ProjectList) {
                     Ok(Answer::Projects(projects)) if projects.len() > 5 => Ok(()),
-                    other => Err(other),
+                    other => Err(format!("{other:?}")),
                 }
             });
             let Answer::Projects(before) = admin.call(&Command::ProjectList).unwrap() else {

@@ -84,15 +84,10 @@ fn one_time(token: &OneTime, printed: &Printed) -> CommandResult {
                     token.login, token.token.0
                 ),
                 _ => format!(
-                    "{}\nThis token of {} works once, until {until}: {}",
+                    "{}\nThis token of {} works once, until {until}, where it is wanted:\n{}",
                     token.token.0,
                     token.login,
-                    match token.purpose.as_str() {
-                        "node" => "`slapos node register --token TOKEN`",
-                        "any" =>
-                            "`slapos configure client --token TOKEN` or `slapos node register --token TOKEN`",
-                        _ => "`slapos configure client --token TOKEN`",
-                    }
+                    where_it_is_wanted(token)
                 ),
             };
             output::print(&text)?;
@@ -100,6 +95,24 @@ fn one_time(token: &OneTime, printed: &Printed) -> CommandResult {
         _ => show::json(token)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The commands a token is for, as they can be pasted.
+fn where_it_is_wanted(token: &OneTime) -> String {
+    let commands: &[&str] = match token.purpose.as_str() {
+        "node" => &["node register NAME"],
+        "any" => &["configure client", "node register NAME"],
+        _ => &["configure client"],
+    };
+    let lines = commands.iter().map(|command| {
+        format!(
+            "  slapos {command} --master-url {} --token {} \\\n    --fingerprint {}",
+            token.url.as_deref().unwrap_or("URL"),
+            token.token.0,
+            token.fingerprint
+        )
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn users(arguments: &Listing) -> CommandResult {
