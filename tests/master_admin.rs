@@ -288,7 +288,12 @@ fn nobody_else_administrates() {
         fs::set_permissions(world.path(name), fs::Permissions::from_mode(mode)).unwrap();
     };
     open("", 0o755);
-    let list = || world.slapos("master user list").user(Some(other.clone())).run();
+    let list = || {
+        world
+            .slapos("master user list")
+            .user(Some(other.clone()))
+            .run()
+    };
     list().exits(5);
     open("data", 0o755);
     list()
