@@ -140,22 +140,6 @@ impl Master {
         Memory::of_all(self.running.pid())
     }
 
-    /// The most memory it ever had resident.
-    pub(super) fn peak_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.running.pid()));
-        status
-            .unwrap_or_default()
-            .lines()
-            .find_map(|line| {
-                line.strip_prefix("VmHWM:")?
-                    .split_whitespace()
-                    .next()?
-                    .parse()
-                    .ok()
-            })
-            .unwrap_or(0)
-    }
-
     /// What the database takes on disk.
     pub(super) fn database_bytes(&self) -> Result<u64, Failure> {
         match &self.database {

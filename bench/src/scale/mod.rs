@@ -77,7 +77,7 @@ impl Phase {
         let seconds = self.outcome.elapsed.as_secs_f64().max(1e-9);
         say(&format!(
             "{what:<44} {:>9} in {seconds:>7.1} s: {:>7.0}/s, p50 {:>9.2?}, p99 {:>9.2?}; Master {:>4.0} % \
-             of a processor, {:>6.0} µs each; client {:>3.0} %; resident {} MB",
+             of a processor, {:>6.0} µs each; client {:>3.0} %; resident {} MB, private {} MB",
             self.outcome.replies,
             self.outcome.per_second(),
             self.percentile(50),
@@ -86,6 +86,7 @@ impl Phase {
             1e6 * self.master_cpu_s / self.outcome.replies.max(1) as f64,
             100.0 * self.client_cpu_s / seconds,
             self.memory.resident_kib / 1000,
+            self.memory.private_kib / 1000,
         ));
     }
 }
@@ -101,7 +102,6 @@ struct Results {
     again: Phase,
     documents: Phase,
     database_bytes: u64,
-    peak_kib: u64,
     rest: rest::Rest,
 }
 
@@ -164,7 +164,6 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     ));
 
     let database_bytes = master.database_bytes()?;
-    let peak_kib = master.peak_kib();
     let rest = rest::watch(&master, &fleet, &given, Duration::from_secs(options.steady))?;
     let results = Results {
         share: options.share,
@@ -176,7 +175,6 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         again,
         documents,
         database_bytes,
-        peak_kib,
         rest,
     };
     println_table(&results);

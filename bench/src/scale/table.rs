@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::{Phase, Results};
+use crate::process::Memory;
 use crate::stats::percentile;
 
 pub(super) fn markdown(results: &Results) -> String {
@@ -45,10 +46,13 @@ pub(super) fn markdown(results: &Results) -> String {
         ),
     );
     row(
-        "memory of the Master, after the requests",
-        megabytes(requests.memory.resident_kib),
+        "memory of the Master after the requests: resident, of that private",
+        memory(requests.memory),
     );
-    row("– at most", megabytes(results.peak_kib));
+    row(
+        "– after all documents were read",
+        memory(results.documents.memory),
+    );
     row(
         "database on disk",
         format!("{} MB", results.database_bytes / 1_000_000),
@@ -68,7 +72,7 @@ pub(super) fn markdown(results: &Results) -> String {
     );
     row(
         "– memory, all nodes connected for events",
-        megabytes(rest.memory.resident_kib),
+        memory(rest.memory),
     );
     row(
         "idle: such polls at most",
@@ -115,6 +119,13 @@ fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-fn megabytes(kib: u64) -> String {
-    format!("{} MB", kib * 1024 / 1_000_000)
+/// What is resident and not private is mapped from the database's file, which the system can drop;
+/// a page that several connections map counts several times.
+fn memory(memory: Memory) -> String {
+    let megabytes = |kib: u64| kib * 1024 / 1_000_000;
+    format!(
+        "{} MB, {} MB",
+        megabytes(memory.resident_kib),
+        megabytes(memory.private_kib)
+    )
 }
