@@ -23,7 +23,7 @@ use crate::domain::{
     Sla, Timestamp, TreeKey,
 };
 
-/// Nodes taken from the index at a time.
+/// Nodes taken from the index at a time, after the first.
 const WALK_NODES: i64 = 8;
 /// Waiting instances looked at in one transaction for one release; the rest follow in the next.
 const PASS_INSTANCES: i64 = 500;
@@ -414,15 +414,17 @@ fn walk(
     now: Timestamp,
 ) -> Result<Option<Place>, StoreError> {
     let mut after: Option<(i64, i64)> = None;
+    // Mostly the first one will do.
+    let mut nodes = 1;
     loop {
         let rows = match after {
             None => sql.all(
                 walk_from!("free > 0"),
-                params![wish.project.0, release, WALK_NODES],
+                params![wish.project.0, release, nodes],
             ),
             Some((free, node)) => sql.all(
                 walk_from!("free > 0 AND free <= ?4 AND (free < ?4 OR node_id > ?5)"),
-                params![wish.project.0, release, WALK_NODES, free, node],
+                params![wish.project.0, release, nodes, free, node],
             ),
         }?;
         let mut views = Vec::with_capacity(rows.len());
@@ -445,9 +447,10 @@ fn walk(
         if let Ok(place) = allocation::first(wish, views) {
             return Ok(Some(place));
         }
-        if i64::try_from(count).unwrap_or(i64::MAX) < WALK_NODES {
+        if i64::try_from(count).unwrap_or(i64::MAX) < nodes {
             return Ok(None);
         }
+        nodes = WALK_NODES;
     }
 }
 
