@@ -1,6 +1,7 @@
 //! The database itself, read past the Master: what is there, and whether it agrees with itself.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::operation::{NodeRow, Row, Texts};
 use crate::reference::SILENCE;
@@ -293,6 +294,43 @@ impl Backdoor {
         Ok(())
     }
 
+    /// Makes certificates known, of names such as `node-1`.
+    pub fn certify(&mut self, kind: &str, keys: &[i64]) {
+        for key in keys {
+            let name = format!("{kind}-{key}");
+            let sql = format!(
+                "INSERT INTO certificate (common_name, serial, fingerprint, owner_kind, owner_id, \
+                 issued_at, expires_at) VALUES ('{name}', '{name}', '', '{kind}', {key}, 0, \
+                 4000000000000000)"
+            );
+            match &mut self.0 {
+                Open::Sqlite(connection) => connection.execute_batch(&sql).expect("it is new"),
+                Open::Postgres(client) => client.batch_execute(&sql).expect("it is new"),
+            }
+        }
+    }
+
+    /// Waits until nobody else works on the database.
+    pub fn wait_for_others(&mut self) {
+        if matches!(self.0, Open::Sqlite(_)) {
+            return;
+        }
+        testkit::eventually(
+            "nobody works on the database",
+            Duration::from_secs(60),
+            || {
+                let others = self.rows(
+                    "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+                 AND pid <> pg_backend_pid() AND state IN ('active', 'idle in transaction')",
+                );
+                match others[0][0].number() {
+                    Some(0) => Ok(()),
+                    count => Err(count),
+                }
+            },
+        );
+    }
+
     /// The number of entries in the audit trail.
     pub fn audited(&mut self) -> i64 {
         let rows = self.rows("SELECT COUNT(*) FROM audit");
@@ -310,11 +348,11 @@ impl Backdoor {
 }
 
 fn sqlite(path: &Path) -> rusqlite::Connection {
-    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
     let connection =
         rusqlite::Connection::open_with_flags(path, flags).expect("the database can be read");
     connection
-        .busy_timeout(std::time::Duration::from_secs(20))
+        .busy_timeout(Duration::from_secs(20))
         .expect("a timeout can be set");
     connection
 }

@@ -13,7 +13,8 @@ use crate::system::{System, Unseen};
 pub struct View {
     /// Each node's document as the administrator sees it; none of removed nodes.
     pub nodes: BTreeMap<i64, NodeSeen>,
-    pub tags: BTreeMap<i64, String>,
+    /// The revision of each node's document.
+    pub tags: BTreeMap<i64, i64>,
     /// Every live instance.
     pub rows: Vec<Row>,
     pub node_rows: Vec<NodeRow>,
@@ -25,6 +26,7 @@ impl View {
         let mut view = View {
             rows: backdoor.instances(),
             node_rows: backdoor.nodes(system.now()),
+            tags: backdoor.revisions().into_iter().collect(),
             ..View::default()
         };
         for node in world.nodes.iter().filter(|node| !node.removed) {
@@ -32,9 +34,6 @@ impl View {
             let seen =
                 seen.map_err(|unseen| format!("COMP-{} is not seen: {unseen:?}", node.key))?;
             view.nodes.insert(node.key, seen);
-            if let Some(tag) = system.tag(node.key) {
-                view.tags.insert(node.key, tag);
-            }
         }
         Ok(view)
     }
@@ -339,7 +338,11 @@ pub fn check_unchanged(before: &View, after: &View) -> Result<(), String> {
         );
     }
     if before.tags != after.tags {
-        return differs("tags that should not change", &after.tags, &before.tags);
+        return differs(
+            "revisions that should not change",
+            &after.tags,
+            &before.tags,
+        );
     }
     Ok(())
 }

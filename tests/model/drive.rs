@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use testkit::Random;
 
-use crate::cast::{BOSS, CHIEF, NETWORKS, RELEASES};
+use crate::cast::{BOSS, CHIEF, NETWORKS, RELEASES, ROOT};
 use crate::compare::{
     Stamps, View, bind, check_reply, check_sight, check_stamps, check_tags, check_unchanged,
     compare,
@@ -74,7 +74,7 @@ pub fn run(
     script: &[u64],
     deadline: Option<Instant>,
 ) -> Result<Tally, Failure> {
-    let now = system.pass(0).unwrap_or_default();
+    let now = system.now();
     let mut driver = Driver {
         system,
         world: World::new(now),
@@ -96,7 +96,7 @@ pub fn run(
     match result {
         Ok(()) => Ok(driver.tally),
         Err(message) => Err(Failure {
-            message,
+            message: format!("{}\n{message}", system.log()),
             log: driver.log,
         }),
     }
@@ -154,13 +154,16 @@ impl Driver<'_> {
                     },
                 })?;
             }
-            if self.system.abilities().manages {
-                let network = Some(NETWORKS[if node == 3 { 2 } else { node % 2 }].0);
-                self.one(&Op {
-                    by: manager,
-                    what: What::Network { node: key, network },
-                })?;
-            }
+            let network = Some(NETWORKS[if node == 3 { 2 } else { node % 2 }].0);
+            let by = if self.system.abilities().only_the_administrator_manages {
+                Actor::Person(ROOT)
+            } else {
+                manager
+            };
+            self.one(&Op {
+                by,
+                what: What::Network { node: key, network },
+            })?;
         }
         Ok(())
     }
@@ -168,6 +171,7 @@ impl Driver<'_> {
     fn step(&mut self, seed: u64) -> Result<(), String> {
         let mut random = Random::seeded(seed);
         let random = &mut random;
+        self.world.now = self.system.now();
         match random.below(100) {
             0..4 => self.time_passes(random),
             4..6 => {
@@ -194,6 +198,9 @@ impl Driver<'_> {
             _ => {
                 let op = generate(&self.world, random, self.system.abilities());
                 let (outcome, reply) = self.one(&op)?;
+                if matches!((&op.what, &outcome), (What::Poll { .. }, Outcome::Done)) {
+                    self.look_as_node(&op)?;
+                }
                 let accepted = matches!(outcome, Outcome::Placed(_) | Outcome::Waiting);
                 if accepted && percent(random, 40) {
                     self.again(&op, &reply)?;
@@ -266,6 +273,33 @@ impl Driver<'_> {
         self.look(refused.then_some(()))?;
         self.check_key(&outcome, &reply)?;
         Ok((outcome, reply))
+    }
+
+    /// A node that has just called looks again: it is told what the model says, and then that nothing
+    /// has changed.
+    fn look_as_node(&mut self, op: &Op) -> Result<(), String> {
+        let (Actor::Node(me), What::Poll { node }) = (op.by, &op.what) else {
+            return Ok(());
+        };
+        if me != *node {
+            return Ok(());
+        }
+        check_sight(self.system, &self.world, op.by, me)?;
+        let seen = self.system.node(op.by, me);
+        let tag = seen.ok().and_then(|seen| seen.tag).ok_or("no tag")?;
+        let revision = self.view.tags.get(&me).copied().unwrap_or_default();
+        let digits = tag.trim_matches('"').rsplit('.').next();
+        if digits != Some(revision.to_string().as_str()) {
+            return Err(format!(
+                "COMP-{me} has the tag {tag} at revision {revision}"
+            ));
+        }
+        if !self.system.is_unchanged(me, &tag) {
+            return Err(format!(
+                "COMP-{me} is not told that {tag} is still the present state"
+            ));
+        }
+        self.look(Some(()))
     }
 
     fn check_key(&self, outcome: &Outcome, reply: &Reply) -> Result<(), String> {

@@ -10,8 +10,8 @@ use crate::reference::World;
 /// What a system lets be done.
 #[derive(Debug, Clone, Copy)]
 pub struct Abilities {
-    /// Scopes, capacities, networks, regions, removal of nodes, membership.
-    pub manages: bool,
+    /// Whether scopes, capacities, networks, regions and removals of nodes are for administrators.
+    pub only_the_administrator_manages: bool,
 }
 
 const NODES_MAX: usize = 6;
@@ -44,8 +44,7 @@ pub fn generate(world: &World, random: &mut Random, abilities: Abilities) -> Op 
             79..82 => format(world, random),
             82..92 => of_node(world, random),
             92..93 => new_node(world, random),
-            _ if abilities.manages => manage(world, random),
-            _ => about_release(world, random),
+            _ => manage(world, random, abilities),
         };
         if let Some(op) = made {
             return op;
@@ -523,9 +522,13 @@ fn new_node(world: &World, random: &mut Random) -> Option<Op> {
     })
 }
 
-fn manage(world: &World, random: &mut Random) -> Option<Op> {
+fn manage(world: &World, random: &mut Random, abilities: Abilities) -> Option<Op> {
     let node = node(world, random)?;
-    let by = manager_of(world, random, node);
+    let by = if abilities.only_the_administrator_manages {
+        Actor::Person(ROOT)
+    } else {
+        manager_of(world, random, node)
+    };
     let what = match random.below(20) {
         0..7 => What::Scope {
             node,

@@ -98,11 +98,11 @@ impl InProcess {
             Actor::Instance(key) => {
                 let subject = Subject::Instance(InstanceKey(key));
                 match store.instance(Caller::Master, subject).await {
-                    Ok(record) => Caller::Instance {
+                    Ok(record) if !record.shared => Caller::Instance {
                         instance: record.key,
                         tree: record.tree,
                     },
-                    Err(_) => Caller::Anonymous,
+                    _ => Caller::Anonymous,
                 }
             }
         }
@@ -245,7 +245,9 @@ fn reply<T>(result: Result<T, StoreError>, done: impl FnOnce(T) -> Reply) -> Rep
 
 impl System for InProcess {
     fn abilities(&self) -> Abilities {
-        Abilities { manages: true }
+        Abilities {
+            only_the_administrator_manages: false,
+        }
     }
 
     fn call(&self, op: &Op) -> Reply {
@@ -307,10 +309,12 @@ impl System for InProcess {
         })
     }
 
-    fn tag(&self, node: i64) -> Option<String> {
+    fn is_unchanged(&self, node: i64, tag: &str) -> bool {
         self.with(async |store| {
-            let revision = store.node_revision(Caller::Master, reference(node)).await;
-            revision.ok().map(|revision| revision.to_string())
+            let revision = store
+                .node_revision(Caller::Node(NodeKey(node)), reference(node))
+                .await;
+            revision.is_ok_and(|revision| revision.to_string() == tag)
         })
     }
 

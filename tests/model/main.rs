@@ -21,6 +21,7 @@ mod cast;
 mod compare;
 mod drive;
 mod generate;
+mod http;
 mod in_process;
 mod operation;
 mod reference;
@@ -29,8 +30,10 @@ mod system;
 use std::time::{Duration, Instant};
 
 use drive::Tally;
+use http::Masters;
 use in_process::InProcess;
-use testkit::Random;
+use system::System;
+use testkit::{Postgres, Random};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
@@ -67,4 +70,44 @@ fn the_store_does_what_the_model_says() {
         scripts += 1;
     }
     eprintln!("{scripts} scripts of {steps} steps: {total:?}");
+}
+
+/// Runs scripts on Masters until the time is over.
+fn against_masters(what: &str, default: u64, make: impl Fn(u64) -> Masters) {
+    let mut random = Random::from_environment(what);
+    let end = Instant::now() + seconds(default);
+    let mut total = Tally::default();
+    while Instant::now() < end {
+        let masters = make(random.number());
+        let steps = number("SLAPOS_MODEL_STEPS", 2_000);
+        let script: Vec<u64> = (0..steps).map(|_| random.number()).collect();
+        // Beyond that, nodes would have been silent for too long.
+        let last = Instant::now() + Duration::from_secs(120);
+        let result = drive::run(&masters as &dyn System, &script, Some(end.min(last)));
+        match result {
+            Ok(tally) => total.add(&tally),
+            Err(failure) => panic!("{}", failure.report()),
+        }
+    }
+    eprintln!("{total:?}");
+}
+
+#[test]
+fn a_master_does_what_the_model_says() {
+    against_masters(
+        "a Master over HTTP against the model",
+        15,
+        Masters::with_sqlite,
+    );
+}
+
+#[test]
+fn two_masters_on_one_database_do_what_the_model_says() {
+    if Postgres::is_left_out() {
+        return;
+    }
+    let server = Postgres::start();
+    against_masters("two Masters against the model", 20, |seed| {
+        Masters::with_postgres(&server, 2, seed)
+    });
 }

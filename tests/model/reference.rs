@@ -170,7 +170,8 @@ impl World {
         self.nodes.iter().position(|node| node.key == key)
     }
 
-    /// Whether the Master knows this caller at all: certificates end with their owner.
+    /// Whether the Master knows this caller at all: certificates end with their owner, and shared
+    /// instances have none.
     fn is_known(&self, by: Actor) -> bool {
         match by {
             Actor::Nobody => false,
@@ -180,7 +181,7 @@ impl World {
                 .is_some_and(|node| !self.nodes[node].removed),
             Actor::Instance(key) => self
                 .instance_of(key)
-                .is_some_and(|one| !self.instances[one].removed),
+                .is_some_and(|one| !self.instances[one].removed && !self.instances[one].shared),
         }
     }
 

@@ -9,8 +9,10 @@ use crate::operation::{Actor, NodeSeen, Op, Reply};
 pub enum Unseen {
     /// With this status.
     Refused(u16),
-    /// The Master is not there, or failed.
+    /// It failed.
     Broken(String),
+    /// The Master is not there.
+    Lost,
 }
 
 pub trait System: Send + Sync {
@@ -19,8 +21,8 @@ pub trait System: Send + Sync {
     fn call(&self, op: &Op) -> Reply;
     /// What the caller is told of a node. For a node of itself this is a sign of life.
     fn node(&self, by: Actor, node: i64) -> Result<NodeSeen, Unseen>;
-    /// The tag of a node's document where it can be known without a sign of life of the node.
-    fn tag(&self, node: i64) -> Option<String>;
+    /// Whether the node is told that its document is still the one with this tag.
+    fn is_unchanged(&self, node: i64, tag: &str) -> bool;
     /// The database, past the Master.
     fn backdoor(&self) -> Backdoor;
     /// Makes new nodes and instances able to speak.
@@ -33,6 +35,10 @@ pub trait System: Send + Sync {
     fn now(&self) -> i64;
     /// The duties of a Master that are due now and then, where they only happen when told.
     fn tick(&self) {}
+    /// What it said last.
+    fn log(&self) -> String {
+        String::new()
+    }
     /// Ends it without a chance to clean up, or (in one process) as well as can be.
     fn kill(&self);
     /// Starts it again after [`System::kill`].
