@@ -1,4 +1,4 @@
-//! Forms and query strings of the legacy calls (P 1.3, 1.4.1): any bytes are read or refused with
+//! Forms and query strings of the legacy calls (P 1.3, 1.4.1, 6.11): any bytes are read or refused with
 //! a problem of the caller's, and what is accepted can be sent back later.
 
 #![no_main]
@@ -6,7 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 use slap::{instance_xml, marshal};
 use slap_server::forms::{ProductForm, PublishForm, RenameForm, RequestForm, SupplyForm};
-use slap_server::{FIELDS_MAX, Fields, Problem, parameters};
+use slap_server::{FIELDS_MAX, Fields, NodeDescription, Problem, parameters};
 
 fuzz_target!(|bytes: &[u8]| {
     let fields = Fields::parse(bytes);
@@ -40,6 +40,7 @@ fuzz_target!(|bytes: &[u8]| {
     checked(SupplyForm::read(&fields));
     checked(RenameForm::read(&fields));
     checked(ProductForm::read(&fields));
+    checked(NodeDescription::read(&fields));
 });
 
 /// Whatever is wrong is the caller's mistake, told in bounded words.
