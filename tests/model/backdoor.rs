@@ -303,32 +303,11 @@ impl Backdoor {
                  issued_at, expires_at) VALUES ('{name}', '{name}', '', '{kind}', {key}, 0, \
                  4000000000000000)"
             );
-            self.execute(&sql);
-        }
-    }
-
-    /// Changes something.
-    pub fn execute(&mut self, sql: &str) {
-        match &mut self.0 {
-            Open::Sqlite(connection) => connection.execute_batch(sql).expect("it can be done"),
-            Open::Postgres(client) => client.batch_execute(sql).expect("it can be done"),
-        }
-    }
-
-    /// Every row of every table, as text. For files only.
-    pub fn everything(&mut self) -> Vec<String> {
-        let tables = self.rows(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' \
-             ORDER BY name",
-        );
-        let mut all = Vec::new();
-        for table in tables {
-            let name = table[0].text().unwrap_or_default();
-            for row in self.rows(&format!("SELECT * FROM {name} ORDER BY rowid")) {
-                all.push(format!("{name} {row:?}"));
+            match &mut self.0 {
+                Open::Sqlite(connection) => connection.execute_batch(&sql).expect("it is new"),
+                Open::Postgres(client) => client.batch_execute(&sql).expect("it is new"),
             }
         }
-        all
     }
 
     /// Waits until nobody else works on the database.
@@ -350,6 +329,12 @@ impl Backdoor {
                 }
             },
         );
+    }
+
+    /// The number of entries in the audit trail.
+    pub fn audited(&mut self) -> i64 {
+        let rows = self.rows("SELECT COUNT(*) FROM audit");
+        rows[0][0].number().expect("a count")
     }
 
     /// The revision of each node's document.

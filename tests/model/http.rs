@@ -29,7 +29,7 @@ use crate::system::{System, Unseen};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What a node says it used.
-pub const USAGE: &str = "<journal><transaction type=\"Sale Packing List\"><title>t</title>\
+const USAGE: &str = "<journal><transaction type=\"Sale Packing List\"><title>t</title>\
      <start_date>2026-01-01 00:00:00</start_date><stop_date>2026-01-01 23:59:59</stop_date>\
      <reference>2026-01-01-global</reference><currency></currency><payment_mode></payment_mode>\
      <category></category><arrow type=\"Administration\"><source></source>\
@@ -123,8 +123,6 @@ impl Masters {
             .collect();
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
             .max_idle_connections(0)
             .timeout_global(Some(DEADLINE))
             .build()
@@ -207,45 +205,22 @@ impl Masters {
         }
     }
 
-    /// A call of any kind: status, headers, and the body unless it has no end.
-    pub fn exchange(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, String)],
-        body: &[u8],
-    ) -> (u16, BTreeMap<String, String>, Vec<u8>) {
-        let url = format!(
-            "http://127.0.0.1:{}/{path}",
-            self.processes[0].port.number()
-        );
-        let mut request = ureq::http::Request::builder().method(method).uri(url);
-        for (name, value) in headers {
-            request = request.header(*name, value);
-        }
-        let request = request.body(body.to_vec()).expect("a request");
-        let mut response = self.agent.run(request).expect("the Master answers");
-        let headers: BTreeMap<String, String> = response
-            .headers()
-            .iter()
-            .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
-            .collect();
-        let endless = headers
-            .get("content-type")
-            .is_some_and(|kind| kind == "text/event-stream");
-        let body = if endless {
-            Vec::new()
-        } else {
-            response.body_mut().read_to_vec().expect("a body")
-        };
-        (response.status().as_u16(), headers, body)
-    }
-
     /// Asks as the administrator of the machine does.
-    pub fn administrate(&self, command: &serde_json::Value) -> Reply {
-        let Some(answer) = self.ask_administration(command) else {
-            return Reply::Lost;
+    fn administrate(&self, command: &serde_json::Value) -> Reply {
+        let process = &self.processes[self.chance(self.processes.len())];
+        let answer = (|| {
+            let mut stream = UnixStream::connect(process.data.join("master.sock"))?;
+            stream.set_read_timeout(Some(DEADLINE))?;
+            stream.write_all(format!("{command}\n").as_bytes())?;
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line)?;
+            std::io::Result::Ok(line)
+        })();
+        let answer = match answer {
+            Ok(line) if !line.is_empty() => line,
+            _ => return Reply::Lost,
         };
+        let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
         let Some(refused) = answer.get("Err") else {
             return Reply::Done;
         };
@@ -257,21 +232,6 @@ impl Masters {
             Some("forbidden") => Reply::Refused(403, text),
             _ => Reply::Broken(text),
         }
-    }
-
-    /// The answer of the administration; none when nobody knows.
-    pub fn ask_administration(&self, command: &serde_json::Value) -> Option<serde_json::Value> {
-        let process = &self.processes[self.chance(self.processes.len())];
-        let answer = (|| {
-            let mut stream = UnixStream::connect(process.data.join("master.sock"))?;
-            stream.set_read_timeout(Some(DEADLINE))?;
-            stream.write_all(format!("{command}\n").as_bytes())?;
-            let mut line = String::new();
-            BufReader::new(stream).read_line(&mut line)?;
-            std::io::Result::Ok(line)
-        })();
-        let line = answer.ok().filter(|line| !line.is_empty())?;
-        Some(serde_json::from_str(&line).expect("JSON"))
     }
 }
 
@@ -288,7 +248,7 @@ impl Answer {
 }
 
 /// The name in the certificate of a caller.
-pub fn common_name(by: Actor) -> Option<String> {
+fn common_name(by: Actor) -> Option<String> {
     match by {
         Actor::Nobody => None,
         Actor::Person(person) => Some(format!("person-{}", person_key(person))),
@@ -299,13 +259,13 @@ pub fn common_name(by: Actor) -> Option<String> {
 
 /// Fields of a call.
 #[derive(Default)]
-pub struct Form {
+struct Form {
     fields: Vec<(&'static str, String)>,
     tag: Option<String>,
 }
 
 impl Form {
-    pub fn of(fields: &[(&'static str, &str)]) -> Form {
+    fn of(fields: &[(&'static str, &str)]) -> Form {
         let fields = fields
             .iter()
             .map(|(name, value)| (*name, (*value).to_owned()));
@@ -315,38 +275,34 @@ impl Form {
         }
     }
 
-    pub fn at(place: &Place) -> Form {
+    fn at(place: &Place) -> Form {
         Form::of(&[
             ("computer_id", &format!("COMP-{}", place.node)),
             ("computer_partition_id", &place.partition),
         ])
     }
 
-    pub fn node(node: i64) -> Form {
+    fn node(node: i64) -> Form {
         Form::of(&[("computer_id", &format!("COMP-{node}"))])
     }
 
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Form {
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Form {
         self.fields.push((name, value.into()));
         self
     }
 
-    pub fn value(self, name: &'static str, value: &Value) -> Form {
+    fn value(self, name: &'static str, value: &Value) -> Form {
         self.with(name, marshal::encode(value).expect("it can be written"))
     }
 
-    pub fn shared(self, shared: Option<i64>) -> Form {
+    fn shared(self, shared: Option<i64>) -> Form {
         match shared {
             Some(key) => self.with("slave_reference", format!("SOFTINST-{key}")),
             None => self,
         }
     }
 
-    pub fn extend(&mut self, other: Form) {
-        self.fields.extend(other.fields);
-    }
-
-    pub fn encoded(&self) -> String {
+    fn encoded(&self) -> String {
         let quoted = |text: &str| -> String {
             text.bytes()
                 .map(|byte| match byte {
@@ -392,7 +348,7 @@ fn request_form(requester: Option<&Place>, ask: &Ask) -> Form {
     form
 }
 
-pub fn description(node: i64, partitions: &[Described]) -> Value {
+fn description(node: i64, partitions: &[Described]) -> Value {
     let list = partitions
         .iter()
         .map(|told| {

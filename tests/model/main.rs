@@ -5,8 +5,6 @@
 //! the store in this process, or real Masters over HTTP, which are killed at random moments, also
 //! amid concurrent operations.
 //!
-//! `access.rs` calls every endpoint as everybody, and compares with the table of who may what.
-//!
 //! Environment: `SLAPOS_TEST_SEED` repeats a run, `SLAPOS_MODEL_SECONDS` is how long each test looks
 //! for trouble (the default is for CI), `SLAPOS_MODEL_STEPS` how long one script is.
 #![allow(
@@ -14,10 +12,10 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
-    unreachable_pub
+    unreachable_pub,
+    dead_code
 )]
 
-mod access;
 mod backdoor;
 mod cast;
 mod compare;
