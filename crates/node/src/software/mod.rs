@@ -7,6 +7,7 @@
 
 mod builder;
 mod environment;
+mod record;
 mod zc_buildout;
 
 use std::collections::BTreeSet;

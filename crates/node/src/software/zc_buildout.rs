@@ -8,6 +8,7 @@ use slap::ReleaseUrl;
 
 use super::builder::{BuildError, Builder, PartitionJob, ReleaseJob};
 use super::environment::Environment;
+use super::record;
 use crate::cancel::Cancel;
 use crate::child::{self, ChildError, Spawn, shebang};
 use crate::config::NodeConfig;
@@ -98,6 +99,7 @@ impl<'a> ZcBuildout<'a> {
         cancel: &Cancel,
         output: &mut dyn FnMut(&str),
     ) -> Result<(), BuildError> {
+        mend_record(spawn.directory, spawn.user)?;
         let mut command = script_command(script)?;
         spawn.program = command.remove(0);
         spawn.args = command;
@@ -234,6 +236,21 @@ impl ZcBuildout<'_> {
         }
         Ok(())
     }
+}
+
+/// A run that was killed may have left half a record of what is installed.
+fn mend_record(directory: &Path, user: &User) -> Result<(), BuildError> {
+    let failed = || BuildError::io("mend .installed.cfg in", directory);
+    let root = Dir::open(directory).map_err(failed())?;
+    let owner: Owner = (!user.is_us()).then(|| user.ids());
+    if record::mend(&root, owner).map_err(failed())? {
+        tracing::warn!(
+            "{}: buildout's record of what is installed was torn by an interrupted run; what it \
+             forgot is installed again",
+            directory.display()
+        );
+    }
+    Ok(())
 }
 
 fn run(
