@@ -3,6 +3,7 @@
 //!
 //! - [`Slapos`] runs the program, isolated from the user's files and settings, and keeps what it
 //!   said as a [`Run`] or, while it goes on, a [`Running`];
+//! - [`Terminal`] is a program at a real terminal, with somebody who types;
 //! - [`Rig`] is a directory with a Master, a node of a few partitions and a client's configuration.
 //!   Every process that belongs to it can be listed, and none outlives it. Its Master is
 //!   `slapos proxy`, or the full one, and then [`Welcome`] is what its first start says;
@@ -41,6 +42,7 @@ mod process;
 mod random;
 mod rig;
 mod run;
+mod terminal;
 mod wait;
 
 pub use database::TestDatabase;
@@ -53,6 +55,7 @@ pub use process::{Process, kill, processes_below};
 pub use random::Random;
 pub use rig::{Rig, RigBuilder};
 pub use run::{Invocation, Run, Running, Slapos, Unprivileged};
+pub use terminal::Terminal;
 pub use wait::{eventually, eventually_some};
 
 use std::path::{Path, PathBuf};

@@ -116,6 +116,20 @@ impl Invocation {
         self
     }
 
+    /// Runs it through another program, which takes it as its last arguments.
+    pub fn through<'a>(mut self, wrapper: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut words = wrapper.into_iter().map(OsString::from);
+        if let Some(first) = words.next() {
+            let program = std::mem::replace(&mut self.program, first.into());
+            let rest = std::mem::take(&mut self.arguments);
+            self.arguments = words
+                .chain([program.into_os_string()])
+                .chain(rest)
+                .collect();
+        }
+        self
+    }
+
     /// The command, isolated from the caller's own settings.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
@@ -134,7 +148,7 @@ impl Invocation {
         command
     }
 
-    fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         let words = self.arguments.iter().map(|word| word.to_string_lossy());
         std::iter::once(self.program.to_string_lossy())
             .chain(words)
@@ -223,7 +237,7 @@ fn read(pieces: &Collected) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-fn wait(child: &mut Child, deadline: Duration) -> Option<ExitStatus> {
+pub(crate) fn wait(child: &mut Child, deadline: Duration) -> Option<ExitStatus> {
     let end = Instant::now() + deadline;
     let mut pause = Duration::from_millis(1);
     loop {
