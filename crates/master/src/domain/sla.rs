@@ -343,7 +343,7 @@ impl fmt::Display for SlaMistake {
 }
 
 /// What of a user's text is repeated in a message.
-pub(super) fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     const CHARS: usize = 80;
     let mut shown: String = text.chars().take(CHARS).collect();
     if shown.len() < text.len() {

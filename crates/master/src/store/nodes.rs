@@ -11,6 +11,7 @@ use super::writer::Tx;
 use super::{Store, StoreError, lifecycle, placement};
 use crate::domain::access::{self, Action, Caller, Facts};
 use crate::domain::capacity::{self, ScopeChange};
+use crate::domain::sla::cut;
 use crate::domain::{
     AllocationScope, CertificateOwner, NetworkKey, NodeKey, NodeKind, NodeReference, ProjectKey,
     Refusal, Timestamp,
@@ -24,6 +25,8 @@ const SELECT_NODE: &str = "SELECT n.id, n.kind, n.project_id, n.title, n.scope, 
 
 /// Longest title of a node or network, in characters.
 const TITLE_CHARS_MAX: usize = 200;
+/// Nodes of one title that are looked at, in all projects.
+const NAMESAKES_MAX: usize = 1000;
 fn node_from_row(row: &Row) -> Result<NodeRecord, SqlError> {
     Ok(NodeRecord {
         node: NodeReference {
@@ -90,6 +93,31 @@ pub(super) fn gate(
         alive: row.flag(2)?,
         contact_at: row.maybe_int(3)?.map(Timestamp),
     })
+}
+
+/// The nodes of this title that the caller may see, oldest first.
+fn titled(
+    sql: &mut Connection,
+    caller: Caller,
+    title: &str,
+) -> Result<Vec<NodeReference>, StoreError> {
+    let rows = sql.all(
+        &format!(
+            "SELECT id, kind FROM node WHERE title = ?1 AND removed_at IS NULL ORDER BY id \
+             LIMIT {NAMESAKES_MAX}"
+        ),
+        params![title],
+    )?;
+    let mut found = Vec::new();
+    for row in &rows {
+        let node = NodeKey(row.int(0)?).reference(row.parsed(1)?);
+        match gate(sql, caller, Action::SeeNode, node) {
+            Ok(_) => found.push(node),
+            Err(StoreError::Refused(Refusal::NotFound(_) | Refusal::Forbidden(_))) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 /// The node an instance is on.
@@ -204,6 +232,39 @@ impl Store {
             .await?;
         self.refresh(&mut record);
         Ok(record)
+    }
+
+    /// The node a person means: its reference, or its title among the nodes the caller may see.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when there is no such node for the caller, or several.
+    pub async fn node_called(
+        &self,
+        caller: Caller,
+        name: &str,
+    ) -> Result<NodeReference, StoreError> {
+        if let Ok(reference) = name.parse() {
+            return Ok(reference);
+        }
+        let name = name.to_owned();
+        self.read(move |sql| {
+            let mut found = titled(sql, caller, &name)?;
+            match (found.pop(), found.is_empty()) {
+                (Some(only), true) => Ok(only),
+                (None, _) => Err(Refusal::unknown("compute node", cut(&name)).into()),
+                (Some(last), false) => {
+                    found.push(last);
+                    let names: Vec<String> = found.iter().map(ToString::to_string).collect();
+                    Err(Refusal::Invalid(format!(
+                        "several compute nodes are called {}: say which of {}",
+                        cut(&name),
+                        names.join(", ")
+                    ))
+                    .into())
+                }
+            }
+        })
+        .await
     }
 
     /// The nodes the caller may see, oldest first.

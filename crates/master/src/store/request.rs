@@ -8,14 +8,18 @@ use slap::InstanceState;
 use super::audit::audit;
 use super::instances::{self, Found};
 use super::placement::{Candidate, Chosen};
-use super::records::{InstanceRecord, Requested, Wanted};
+use super::records::{InstanceRecord, Requested, Texts, Wanted};
 use super::situation::{Place, check_link, examine, project_of};
 use super::sql::{Connection, params};
 use super::writer::Tx;
 use super::{Store, StoreError, lifecycle, placement};
 use crate::domain::access::Caller;
 use crate::domain::request::{Decision, Differences};
-use crate::domain::{InstanceKey, TreeKey, sla};
+use crate::domain::{InstanceKey, NodeReference, Refusal, TreeKey, sla};
+
+/// The SLA's key for the node, and the one for another Master, whose nodes are not ours to know.
+const NODE: &str = "computer_guid";
+const MASTER_URL: &str = "master_url";
 
 impl Store {
     /// Carries out a request: the instance as it now is, or why there is nothing to show. One that
@@ -24,7 +28,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Refused`] with the reason; nothing was changed then.
     pub async fn request(&self, caller: Caller, wanted: Wanted) -> Result<Requested, StoreError> {
-        let wanted = Arc::new(normal(wanted));
+        let wanted = Arc::new(normal(self.with_node(caller, wanted).await?));
         let peeked = {
             let wanted = Arc::clone(&wanted);
             self.read(move |sql| peek(sql, caller, &wanted)).await?
@@ -50,6 +54,26 @@ impl Store {
                 why,
             }),
         }
+    }
+}
+
+impl Store {
+    /// A node that the SLA names by its title is named by its reference from here on.
+    async fn with_node(&self, caller: Caller, mut wanted: Wanted) -> Result<Wanted, StoreError> {
+        let elsewhere = |sla: &Texts| sla.get(MASTER_URL).is_some_and(|url| !url.is_empty());
+        if let Some(sla) = wanted.sla.as_mut().filter(|sla| !elsewhere(sla))
+            && let Some(name) = sla.get_mut(NODE)
+            && !name.is_empty()
+            && name.parse::<NodeReference>().is_err()
+        {
+            match self.node_called(caller, name).await {
+                Ok(node) => *name = node.to_string(),
+                // What the SLA's own rules say of it is clearer.
+                Err(StoreError::Refused(Refusal::NotFound(_))) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(wanted)
     }
 }
 

@@ -225,6 +225,7 @@ for_each_database!(
     a_stopped_tree_stops_its_members_and_starts_none,
     shared_instances_find_a_host_and_change_it_with_their_parameters,
     nobody_sees_or_changes_what_is_not_theirs,
+    a_node_is_known_by_its_title_too,
     nodes_fill_evenly_and_silent_or_closed_ones_take_nothing,
     publishing_has_the_requester_processed_and_a_rename_moves_the_identity,
 );
@@ -575,6 +576,43 @@ async fn nobody_sees_or_changes_what_is_not_theirs(database: TestDatabase) {
             )
             .await,
         Err(StoreError::Refused(Refusal::Forbidden(_)))
+    ));
+}
+
+async fn a_node_is_known_by_its_title_too(database: TestDatabase) {
+    let world = World::new(database).await;
+    world.node("first", 2).await;
+    let second = world.node("second", 2).await;
+    let called = |caller, name: &'static str| world.store.node_called(caller, name);
+    assert_eq!(called(ALICE, "second").await.unwrap(), second);
+    assert_eq!(called(ALICE, "COMP-2").await.unwrap(), second);
+    let mut on_second = wanted("here");
+    on_second.sla = Some([("computer_guid".to_owned(), "second".to_owned())].into());
+    let record = world.placed(ALICE, on_second).await;
+    assert_eq!(record.placement.unwrap().node, second);
+    assert_eq!(record.sla["computer_guid"], second.to_string());
+    for (caller, name) in [(ALICE, "third"), (Caller::Anonymous, "second")] {
+        assert!(called(caller, name).await.is_err(), "{name}");
+    }
+    // Another project may use the name too; who sees both has to say which.
+    let store = &world.store;
+    let other = store
+        .create_project(Caller::Master, "two".to_owned())
+        .await
+        .unwrap();
+    store
+        .create_node(
+            Caller::Master,
+            other,
+            NodeKind::Compute,
+            "second".to_owned(),
+        )
+        .await
+        .unwrap();
+    assert_eq!(called(ALICE, "second").await.unwrap(), second);
+    assert!(matches!(
+        called(Caller::Master, "second").await,
+        Err(StoreError::Refused(Refusal::Invalid(text))) if text.contains("COMP-2, COMP-3")
     ));
 }
 

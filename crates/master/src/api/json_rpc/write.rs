@@ -75,7 +75,12 @@ pub(super) async fn format(app: &App, call: &Call, input: &Input) -> Answer {
 }
 
 pub(super) async fn supply(app: &App, call: &Call, input: &Input) -> Answer {
-    let node = node(input)?;
+    let named = app
+        .store
+        .node_called(call.caller, input.text("computer_guid"));
+    let node = named
+        .await
+        .map_err(|failure| refused(failure, ErrorType::NodeNotFound))?;
     let state: InstallationState = input
         .optional("state")
         .unwrap_or("available")

@@ -147,13 +147,9 @@ pub(super) async fn supply(app: Arc<App>, call: Call) -> Result<Response, Proble
     let node = form
         .node
         .ok_or_else(|| Problem::bad_request("The field computer_id names no compute node"))?;
+    let node = app.store.node_called(call.caller, node.as_str()).await?;
     app.store
-        .supply(
-            call.caller,
-            super::node_named(node.as_str())?,
-            form.release,
-            form.state,
-        )
+        .supply(call.caller, node, form.release, form.state)
         .await?;
     Ok(nothing())
 }
