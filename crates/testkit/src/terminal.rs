@@ -173,14 +173,7 @@ fn plain(bytes: &[u8]) -> String {
                 Some(b'(' | b')') => drop(rest.next()),
                 _ => {}
             },
-            b'\r' => {
-                if rest
-                    .peek()
-                    .is_some_and(|next| *next != b'\n' && *next != b'\r')
-                {
-                    text.push(b'\n');
-                }
-            }
+            b'\r' if rest.peek().is_some_and(|next| !b"\r\n".contains(next)) => text.push(b'\n'),
             b'\n' | b'\t' | 0x20.. => text.push(byte),
             _ => {}
         }
