@@ -537,6 +537,24 @@ impl Client {
             .map(drop)
     }
 
+    /// A read by the name of its endpoint, for who hands out what the Master says as it says it:
+    /// the SDK for Python, whose methods are upstream's.
+    pub fn ask(&self, call: &str, fields: &[(&str, &str)]) -> Result<String, Error> {
+        self.get_text(call, fields)
+    }
+
+    /// A write by the name of its endpoint, on behalf of a partition if one is named (P 1.2). The
+    /// fields are sent as they are: a partition names itself in them too.
+    pub fn tell(
+        &self,
+        call: &str,
+        fields: &[(&str, &str)],
+        partition: Option<(&NodeId, &PartitionId)>,
+    ) -> Result<String, Error> {
+        let identity = partition.map(|(node, partition)| identity(node, partition));
+        self.send(call, fields, identity)
+    }
+
     fn get_text(&self, call: &str, fields: Fields<'_>) -> Result<String, Error> {
         let mut url = format!("{}{call}", self.transport.base);
         if !fields.is_empty() {
@@ -564,9 +582,7 @@ impl Client {
     ) -> Result<String, Error> {
         let mut all = place(node, partition).to_vec();
         all.extend_from_slice(fields);
-        let identity =
-            format!("X-SlapPartition computer_id={node}, computer_partition_id={partition}");
-        self.send(call, &all, Some(identity))
+        self.send(call, &all, Some(identity(node, partition)))
     }
 
     fn send(
@@ -584,6 +600,11 @@ impl Client {
         };
         self.transport.post(&url, call, &post)
     }
+}
+
+/// The header by which a partition names itself (P 1.2).
+fn identity(node: &NodeId, partition: &PartitionId) -> String {
+    format!("X-SlapPartition computer_id={node}, computer_partition_id={partition}")
 }
 
 fn place<'a>(node: &'a NodeId, partition: &'a PartitionId) -> [(&'a str, &'a str); 2] {

@@ -188,3 +188,60 @@ mod tests {
         assert!(key_value("=b").is_err());
     }
 }
+
+/// Python with this Master in it: a shell, or a script
+///
+/// Runs the Python of $SLAPOS_PYTHON, of the active virtual environment, or `python3` of PATH.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  slapos console
+  slapos console --cfg ~/.slapos/slapos-client.cfg -p
+  slapos console deploy.py --everything      what follows the script is the script's
+  echo 'print(product.kvm)' | slapos console
+
+In the console:
+  request(product.kvm, \"my kvm\")            ask for an instance, or for news of it
+  supply(product.kvm, \"COMP-1\")             install software on a node
+  software_list                             every release the Master supports")]
+pub(crate) struct Console {
+    #[command(flatten)]
+    pub(crate) config: ClientConfig,
+    /// The Master's URL [default: that of the configuration]
+    #[arg(short = 'u', long = "master-url", alias = "master_url", value_name = "URL")]
+    pub(crate) master_url: Option<String>,
+    /// Key of the client certificate [default: that of the configuration]
+    #[arg(short, long = "key-file", alias = "key_file", value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Client certificate [default: that of the configuration]
+    #[arg(short, long = "cert-file", alias = "cert_file", value_name = "FILE")]
+    pub(crate) cert_file: Option<PathBuf>,
+    /// Use IPython [default: IPython if it is installed, else plain Python]
+    #[arg(short, long, group = "a_shell")]
+    ipython: bool,
+    /// Use bpython
+    #[arg(short, long, group = "a_shell")]
+    bpython: bool,
+    /// Use plain Python
+    #[arg(short, long, group = "a_shell")]
+    python: bool,
+    /// A script to run, and its arguments
+    #[arg(
+        value_name = "SCRIPT",
+        num_args = 0..,
+        trailing_var_arg = true
+    )]
+    pub(crate) script: Vec<std::ffi::OsString>,
+}
+
+impl Console {
+    /// The name of the shell, as the Python half calls it.
+    pub(crate) fn shell(&self) -> &'static str {
+        match (self.ipython, self.bpython, self.python) {
+            (true, ..) => "ipython",
+            (_, true, _) => "bpython",
+            (.., true) => "python",
+            _ => "auto",
+        }
+    }
+}

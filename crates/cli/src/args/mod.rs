@@ -91,6 +91,8 @@ pub(crate) enum Command {
     /// Look at compute nodes
     #[command(subcommand, arg_required_else_help = true)]
     Computer(client::Computer),
+    /// Python with this Master in it: a shell, or a script
+    Console(client::Console),
     /// Set up this program for use with a Master
     #[command(subcommand, arg_required_else_help = true)]
     Configure(enrol::Configure),

@@ -46,6 +46,7 @@ pub(crate) fn run(command: Command, global: &Global) -> CommandResult {
         Command::Service(Service::Info(arguments)) => service::info(&arguments),
         Command::Computer(Computer::List(arguments)) => computer::list(&arguments),
         Command::Computer(Computer::Info(arguments)) => computer::info(&arguments),
+        Command::Console(arguments) => crate::console::run(&arguments),
         Command::Configure(command) => configure::run(command),
         Command::Node(arguments) => node::run(*arguments, global),
         Command::Master(arguments) => master::run(arguments),

@@ -1,0 +1,46 @@
+//! `slapos console`: the user's own Python with the SDK and global names in it (C 4).
+//!
+//! This program finds out what there is and becomes Python; all that a person sees of the console is
+//! `crates/python/python/slapos/console`.
+
+mod interpreter;
+mod modules;
+
+use std::os::unix::process::CommandExt;
+
+use serde_json::json;
+
+use crate::CommandResult;
+use crate::args::client::Console;
+use crate::settings;
+
+/// What the console is told in this variable, as JSON.
+const VARIABLE: &str = "SLAPOS_CONSOLE";
+
+pub(crate) fn run(arguments: &Console) -> CommandResult {
+    let master = settings::console(arguments)?;
+    let modules = modules::find()?;
+    let told = json!({
+        "modules": modules.directory,
+        "own_module": modules.own,
+        "native": modules.native,
+        "temporary": modules.temporary,
+        "file": master.file,
+        "master_url": master.master_url,
+        "key_file": master.key_file,
+        "cert_file": master.cert_file,
+        "master_ca_file": master.master_ca_file,
+        "verify": master.verify,
+        "master_rest_url": master.master_rest_url,
+        "aliases": master.aliases,
+        "shell": arguments.shell(),
+        "script": !arguments.script.is_empty(),
+    });
+    let mut python = interpreter::command();
+    let error = python
+        .arg(modules.directory.join("slapos/console/boot.py"))
+        .args(&arguments.script)
+        .env(VARIABLE, told.to_string())
+        .exec();
+    Err(interpreter::failure(&python, &error))
+}

@@ -1,0 +1,1 @@
+"""What `slapos console` runs in the user's Python: global names, shells, readable errors."""

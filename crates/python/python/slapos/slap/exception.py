@@ -1,0 +1,37 @@
+"""What can go wrong. Every exception of the library is a :class:`SlapException`."""
+from __future__ import annotations
+
+
+class SlapException(Exception):
+    """The Master could not do what was asked, or its answer makes no sense."""
+
+    #: The HTTP status, where there was one.
+    status: int | None = None
+
+
+class ResourceNotReady(SlapException):
+    """The Master has accepted it and has nothing to show yet. Ask again later."""
+
+
+class NotFoundError(SlapException):
+    """The Master does not know it, or has no room for it."""
+
+
+class ServerError(SlapException):
+    """The Master, or what stands before it, failed."""
+
+
+class ConnectionError(SlapException):
+    """Nobody answers. Not Python's own exception of this name."""
+
+
+class RefusedError(SlapException):
+    """The Master refuses the call: it is wrong, or not allowed."""
+
+
+class AuthenticationError(RefusedError):
+    """The Master does not let us in, or we do not believe that it is the Master."""
+
+
+class TLSError(AuthenticationError, ConnectionError):
+    """There is no trustworthy connection: one side does not accept the other's certificate."""
