@@ -9,7 +9,7 @@
 .PHONY: demo test lint fuzz bench scale install setup setup-test
 
 demo: setup
-	cargo build --release -p cli
+	cargo build --release -p cli -p python
 	target/release/slapos standalone --demo $(DEMO)
 
 test: setup-test lint
@@ -37,8 +37,11 @@ scale: setup-test
 	cargo build --release -p cli
 	cargo run --release -p bench -- scale $(SCALE)
 
+# The console's Python module goes into the program.
 install: setup
-	cargo install --path crates/cli --locked
+	cargo build --release --locked -p python
+	SLAPOS_PYTHON_MODULE=$(CURDIR)/target/release/libslapos_native.so \
+		cargo install --path crates/cli --locked
 
 setup:
 	@tools/setup build

@@ -24,7 +24,10 @@ fn main() -> io::Result<()> {
         })?;
         println!("cargo:rerun-if-changed={}", module.display());
         println!("cargo:rustc-cfg=embedded_python_module");
-        println!("cargo:rustc-env=SLAPOS_PYTHON_MODULE_FILE={}", module.display());
+        println!(
+            "cargo:rustc-env=SLAPOS_PYTHON_MODULE_FILE={}",
+            module.display()
+        );
         files.push(module);
     }
     files.sort();
@@ -34,7 +37,10 @@ fn main() -> io::Result<()> {
         hasher.write(file.file_name().unwrap_or_default().as_encoded_bytes());
         hasher.write(&fs::read(file)?);
     }
-    println!("cargo:rustc-env=SLAPOS_PYTHON_HASH={:016x}", hasher.finish());
+    println!(
+        "cargo:rustc-env=SLAPOS_PYTHON_HASH={:016x}",
+        hasher.finish()
+    );
     Ok(())
 }
 

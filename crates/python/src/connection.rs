@@ -163,9 +163,15 @@ impl Connection {
         }
     }
 
-    /// The products of the Master: the best release of each.
-    fn catalogue(&self, py: Python<'_>) -> PyResult<BTreeMap<String, String>> {
-        self.run(py, |_| Ok(BTreeMap::new()))
+    /// The products of the Master and the best release of each; `None` where it lists none.
+    fn catalogue(&self, py: Python<'_>) -> PyResult<Option<BTreeMap<String, String>>> {
+        self.run(py, |connected| {
+            // Whether the Master is there at all is told apart from what it lists.
+            match connected.client()?.hateoas_url() {
+                Err(error) if error.is_master_unreachable() => Err(error),
+                _ => Ok(None),
+            }
+        })
     }
 
     /// My instance trees: title and release.

@@ -47,11 +47,14 @@ pub(crate) fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'
         Value::Tuple(list) => PyTuple::new(py, items(list)?)?.into_any(),
         Value::Set(list) => PySet::new(py, items(list)?)?.into_any(),
         Value::Dict(entries) => dict(py, entries)?.into_any(),
-        Value::Object(object) => py.import("slapos.slap.slap")?.getattr("_from_wire")?.call1((
-            object.class.name(),
-            PyTuple::new(py, items(&object.arguments)?)?,
-            dict(py, &object.attributes)?,
-        ))?,
+        Value::Object(object) => py
+            .import("slapos.slap.slap")?
+            .getattr("_from_wire")?
+            .call1((
+                object.class.name(),
+                PyTuple::new(py, items(&object.arguments)?)?,
+                dict(py, &object.attributes)?,
+            ))?,
     })
 }
 

@@ -42,6 +42,7 @@ mod process;
 mod random;
 mod rig;
 mod run;
+mod sdk;
 mod terminal;
 mod wait;
 

@@ -208,7 +208,12 @@ pub(crate) struct Console {
     #[command(flatten)]
     pub(crate) config: ClientConfig,
     /// The Master's URL [default: that of the configuration]
-    #[arg(short = 'u', long = "master-url", alias = "master_url", value_name = "URL")]
+    #[arg(
+        short = 'u',
+        long = "master-url",
+        alias = "master_url",
+        value_name = "URL"
+    )]
     pub(crate) master_url: Option<String>,
     /// Key of the client certificate [default: that of the configuration]
     #[arg(short, long = "key-file", alias = "key_file", value_name = "FILE")]

@@ -99,7 +99,10 @@ fn cache() -> Option<PathBuf> {
 /// The directory with the files in this cache, unpacked now if it is not there.
 fn unpacked_in(cache: &Path) -> io::Result<PathBuf> {
     let place = cache.join("slapos");
-    DirBuilder::new().recursive(true).mode(0o700).create(&place)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&place)?;
     for directory in [cache, &place] {
         only_ours(&fs::metadata(directory)?)?;
     }

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import builtins
+import threading
 import time
 
 import slapos.slap
@@ -46,19 +47,30 @@ class Catalogue:
         self._slap = connection
         self._aliases = aliases
         self._products: dict = {}
+        self._listed = False
         self._asked: float | None = None
         self.error: SlapException | None = None
+        self._lock = threading.Lock()
 
     def known(self) -> dict:
         """All of them; those of the last answer when the Master does not answer."""
-        now = time.monotonic()
-        if self._asked is None or now - self._asked > FRESH:
-            try:
-                self._products = self._slap._catalogue()
-                self.error = None
-            except (SlapException, OSError, ValueError) as error:
-                self.error = error
-            self._asked = time.monotonic()
+        with self._lock:
+            if self._asked is None or time.monotonic() - self._asked > FRESH:
+                try:
+                    products = self._slap._catalogue()
+                    self._listed = products is not None
+                    self._products = products or {}
+                    self.error = None
+                except (SlapException, OSError, ValueError) as error:
+                    self.error = error
+                self._asked = time.monotonic()
+            return {**self._products, **self._aliases}
+
+    def soon(self, patience: float) -> dict:
+        """What is known after this time at the latest."""
+        asking = threading.Thread(target=self.known, daemon=True)
+        asking.start()
+        asking.join(patience)
         return {**self._products, **self._aliases}
 
     def names(self) -> list:
@@ -75,6 +87,11 @@ class Catalogue:
             for other in entries:
                 if identifier(other) == name:
                     return entries[other]
+        if not self._listed and self.error is None:
+            # This Master lists no products, but knows them by name.
+            found = self._slap.getSoftwareReleaseListFromSoftwareProduct(name)
+            if found:
+                return found[0]
         raise KeyError(name)
 
 
@@ -141,12 +158,14 @@ class Builtins(dict):
         try:
             return self._catalogue.find(name)
         except KeyError:
-            pass
-        if self._catalogue.error:
-            raise NameError(
-                "name %r is not defined, and the Master cannot be asked for a product of this "
-                "name: %s" % (name, self._catalogue.error))
-        raise KeyError(name)
+            error = self._catalogue.error
+        except SlapException as failure:
+            error = failure
+        if error is None:
+            raise KeyError(name)
+        raise NameError(
+            "name %r is not defined, and the Master cannot be asked for a product of this "
+            "name: %s" % (name, error)) from None
 
 
 class Product(SoftwareProductCollection):
@@ -166,7 +185,7 @@ class Product(SoftwareProductCollection):
             raise
 
     def _catalogue(self) -> dict:
-        return {**self._aliases, **super()._catalogue()}
+        return {**self._aliases, **(super()._catalogue() or {})}
 
 
 def namespace(settings: dict) -> tuple:

@@ -12,30 +12,29 @@ HISTORY = "~/.slapconsolehistory"
 #: How many lines of history are kept.
 HISTORY_LINES_MAX = 10_000
 
-BANNER = """\
-SlapOS console: Master {master}
-
-  product, software_list                       what can be had; {examples}
-  supply({release}, "COMP-1")                  install software on a node; remove(...) removes it
-  i = request({release}, "my instance")        ask for an instance, or for news of it
-  i.wait(); i.getConnectionParameter("url")    wait until it works; how to reach it
-  i.getState(), i.getActualState()             what was asked for, and what it is
-  getInformation("my instance")                what the Master knows of it
-  slap, config, help(slap)                     the library behind all this
-
-{shell}; Ctrl-D ends.
-"""
+#: How long the prompt waits for the names of real products, in seconds.
+SOON = 0.08
 
 
 def banner(settings: dict, catalogue, shell: str) -> str:
-    # What works without asking the Master: the prompt waits for nobody.
-    aliases = sorted(settings["aliases"])
-    release = names.identifier(aliases[0]) if aliases else "product.NAME"
-    examples = "also as plain names: " + ", ".join(map(names.identifier, aliases[:3])) if aliases \
-        else "Tab completes their names"
-    rows = BANNER.format(master=settings["master_url"], release=release, examples=examples,
-                         shell=shell)
-    return rows
+    """What to type first. Its examples work."""
+    known = catalogue.soon(SOON)
+    example = names.identifier(min(known, key=lambda name: (len(name), name))) if known \
+        else "product.NAME"
+    rows = [
+        ("software_list", "what can be had, by name" if not known else
+         "what can be had: %s" % ", ".join(sorted(map(names.identifier, known))[:5])),
+        ('i = request(%s, "my instance")' % example, "ask for an instance, or for news of it"),
+        ('i.wait().getConnectionParameter("url")', "wait until it works; how to reach it"),
+        ("i.getState(), i.getActualState()", "what was asked for, and what it is"),
+        ('getInformation("my instance")', "what the Master knows of it"),
+        ('supply(%s, "COMP-1")' % example, "install software on a node; remove() removes it"),
+        ("product, slap, config", "the Master's products; the library; the configuration"),
+    ]
+    width = max(len(what) for what, _ in rows) + 2
+    return "SlapOS console: Master %s\n\n%s\n\n%s; Ctrl-D ends." % (
+        settings["master_url"],
+        "\n".join("  " + what.ljust(width) + why for what, why in rows), shell)
 
 
 def interact(main, catalogue, settings: dict) -> int | None:
@@ -96,8 +95,6 @@ def plain(main, catalogue, settings: dict, terminal: bool) -> int | None:
         save = None
     shell = Shell(main.__dict__, terminal)
     said = banner(settings, catalogue, python_version()) if terminal else ""
-    if said:
-        said = said.rstrip("\n")
     try:
         if terminal:
             shell.interact(banner=said, exitmsg="")
@@ -181,7 +178,7 @@ def ipython(main, catalogue, settings: dict) -> int | None:
     config = Config()
     config.TerminalIPythonApp.display_banner = True
     config.TerminalInteractiveShell.banner1 = banner(
-        settings, catalogue, "IPython %s, %s" % (IPython.__version__, python_version()))
+        settings, catalogue, "IPython %s, %s" % (IPython.__version__, python_version())) + "\n\n"
     config.TerminalInteractiveShell.banner2 = ""
     config.InteractiveShellApp.exec_lines = []
     scope = dict(main.__dict__)

@@ -210,7 +210,7 @@ class SoftwareProductCollection:
         return "%s; it has %s" % (said, ", ".join(known[:20])) if known else said
 
     def _catalogue(self) -> dict:
-        return self.slap._catalogue()
+        return self.slap._catalogue() or {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._catalogue()))
@@ -907,6 +907,6 @@ class slap:
             for reference, title in self._connection_helper.native.nodes()
         }
 
-    def _catalogue(self) -> dict[str, str]:
-        """The products of the Master and the best release of each."""
+    def _catalogue(self) -> dict[str, str] | None:
+        """The products of the Master and the best release of each; None where it lists none."""
         return self._connection_helper.native.catalogue()
