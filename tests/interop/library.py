@@ -1,4 +1,4 @@
-"""Uses the released SLAP library against the Master at $MASTER_URL, and prints what it saw.
+"""Uses a SLAP library, the released one or ours, against the Master at $MASTER_URL, and prints what it saw.
 
 One JSON object per step: {"step": ..., "gives": ...} or {"step": ..., "raises": ..., "says": ...}.
 Times and the Master's address are replaced by words, so that what is printed depends only on how
@@ -14,7 +14,11 @@ import sys
 
 import slapos.slap
 from slapos.slap.exception import NotFoundError, ResourceNotReady, ServerError
-from slapos.util import dumps
+
+try:
+    from slapos.util import dumps
+except ImportError:  # our library
+    from slapos.slap._native import dumps
 
 MASTER = os.environ["MASTER_URL"]
 logging.disable(logging.CRITICAL)

@@ -21,6 +21,13 @@ use crate::values::{dict_from_python, to_python};
 /// Longest time-out, in seconds: a day.
 const TIMEOUT_MAX: f64 = 86_400.0;
 
+/// A document's fields, parameters, connection parameters.
+type Told<'py> = (
+    Bound<'py, PyDict>,
+    BTreeMap<String, String>,
+    BTreeMap<String, String>,
+);
+
 /// A connection to a Master: safe from any thread, and nothing is read or sent before it is used.
 #[pyclass(frozen, module = "slapos.slap._native")]
 pub(crate) struct Connection {
@@ -163,6 +170,11 @@ impl Connection {
         }
     }
 
+    /// A one-time token by which a compute node is enrolled.
+    fn token(&self, py: Python<'_>) -> PyResult<String> {
+        self.run(py, |connected| connected.documents()?.node_token())
+    }
+
     /// The products of the Master and the best release of each; `None` where it lists none.
     fn catalogue(&self, py: Python<'_>) -> PyResult<Option<BTreeMap<String, String>>> {
         self.run(py, |connected| {
@@ -185,24 +197,20 @@ impl Connection {
         })
     }
 
-    /// What the Master knows of one of my instance trees.
-    fn instance_tree<'py>(&self, py: Python<'py>, title: &str) -> PyResult<Bound<'py, PyDict>> {
+    /// What the Master's document says of one of my instance trees: its fields, and what of it has
+    /// more than one form, read: its parameters and what it published.
+    fn instance_tree<'py>(&self, py: Python<'py>, title: &str) -> PyResult<Told<'py>> {
         let title: InstanceTitle = parsed(title)?;
-        let tree = self.run(py, move |connected| {
-            connected.documents()?.instance_tree(&title)
+        let (fields, tree) = self.run(py, move |connected| {
+            let fields = connected.documents()?.instance_tree_fields(&title)?;
+            let tree = InstanceTreeInfo::from_fields(&title, &fields);
+            Ok((fields, tree))
         })?;
-        let dict = PyDict::new(py);
-        dict.set_item("title", tree.title)?;
-        dict.set_item("reference", tree.reference)?;
-        dict.set_item("release", tree.release)?;
-        dict.set_item("software_type", tree.software_type)?;
-        dict.set_item("state", tree.state)?;
-        dict.set_item("shared", tree.shared)?;
-        dict.set_item("parameters", tree.parameters)?;
-        dict.set_item("connection", tree.connection)?;
-        let news = tree.news.as_ref().map(Value::from).unwrap_or_default();
-        dict.set_item("news", to_python(py, &news)?)?;
-        Ok(dict)
+        let told = PyDict::new(py);
+        for (name, field) in &fields {
+            told.set_item(name, to_python(py, &Value::from(field))?)?;
+        }
+        Ok((told, tree.parameters, tree.connection))
     }
 
     /// The compute nodes I may see: reference and title.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBool, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple,
+    PyBool, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString,
+    PyTuple,
 };
 use slap::{Class, Object, Value, marshal};
 
@@ -21,8 +22,10 @@ pub(crate) fn loads(py: Python<'_>, document: &[u8]) -> PyResult<Py<PyAny>> {
 
 /// Writes a value as a marshalled document.
 #[pyfunction]
-pub(crate) fn dumps(value: &Bound<'_, PyAny>) -> PyResult<String> {
-    marshal::encode(&from_python(value)?).map_err(|error| PyValueError::new_err(error.to_string()))
+pub(crate) fn dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    let document = marshal::encode(&from_python(value)?)
+        .map_err(|error| PyValueError::new_err(error.to_string()))?;
+    Ok(PyBytes::new(value.py(), document.as_bytes()))
 }
 
 pub(crate) fn unreadable(what: &str, error: &dyn std::fmt::Display) -> PyErr {

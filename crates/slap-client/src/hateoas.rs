@@ -21,6 +21,8 @@ pub struct Hateoas {
     client: Client,
     search_template: String,
     traverse_template: String,
+    /// Where the documents themselves are; not every Master says so.
+    root: Option<String>,
 }
 
 /// A row of `service list`.
@@ -88,6 +90,7 @@ impl Hateoas {
                         client: client.clone(),
                         search_template: link("raw_search")?,
                         traverse_template: link("traverse")?,
+                        root: link("self").ok(),
                     });
                 }
                 Err(Error::NotFound { .. } | Error::Reply { .. }) => {}
@@ -117,6 +120,20 @@ impl Hateoas {
     /// # Errors
     /// [`Error::NotFound`] when there is none of this title.
     pub fn instance_tree(&self, title: &InstanceTitle) -> Result<InstanceTreeInfo, Error> {
+        Ok(InstanceTreeInfo::from_fields(
+            title,
+            &self.instance_tree_fields(title)?,
+        ))
+    }
+
+    /// The fields of the same document as the Master gives them, by their names without prefix.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none of this title.
+    pub fn instance_tree_fields(
+        &self,
+        title: &InstanceTitle,
+    ) -> Result<BTreeMap<String, Json>, Error> {
         let query = format!(
             "portal_type:\"Instance Tree\" AND validation_state:validated AND title:={}",
             quoted(title.as_str())
@@ -126,8 +143,7 @@ impl Hateoas {
             .iter()
             .find(|row| column(row, "title") == title.as_str())
             .ok_or_else(|| not_found(&format!("Instance {title}")))?;
-        let fields = self.traverse(&column(row, "relative_url"))?;
-        Ok(tree_info(title, &fields))
+        self.traverse(&column(row, "relative_url"))
     }
 
     /// The compute nodes I may see.
@@ -154,6 +170,28 @@ impl Hateoas {
             .map(node_summary)
             .find(|found| found.reference == node.as_str())
             .ok_or_else(|| not_found(&format!("Computer {node}")))
+    }
+
+    /// A one-time token by which a compute node is enrolled (C 1.4).
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where the Master gives none, as a proxy.
+    pub fn node_token(&self) -> Result<String, Error> {
+        let what = "the token for a compute node";
+        let Some(root) = &self.root else {
+            return Err(Error::NotFound {
+                what: what.to_owned(),
+                detail: "this Master needs none".to_owned(),
+            });
+        };
+        let root = root.trim_end_matches('/');
+        let url = format!("{root}/computer_module/Base_getComputerToken");
+        let answer = get(&self.client, &url, what)?;
+        let token = answer.get("access_token").and_then(Json::as_str);
+        token.map(str::to_owned).ok_or_else(|| Error::Reply {
+            what: what.to_owned(),
+            reason: "it has no `access_token`".to_owned(),
+        })
     }
 
     fn search(&self, query: &str, columns: &[&str]) -> Result<Vec<Json>, Error> {
@@ -193,6 +231,8 @@ impl Hateoas {
                 what: relative_url.to_owned(),
                 reason: "it has no `_embedded._view`".to_owned(),
             })?;
+        let kind = document.pointer("/_links/type/name");
+        let kind = kind.map(|kind| ("portal_type".to_owned(), kind.clone()));
         Ok(view
             .iter()
             .filter_map(|(name, field)| {
@@ -202,6 +242,7 @@ impl Hateoas {
                     .unwrap_or(name);
                 Some((name.to_owned(), field.get("default")?.clone()))
             })
+            .chain(kind)
             .collect())
     }
 }
@@ -275,31 +316,6 @@ fn node_summary(row: &Json) -> NodeSummary {
     }
 }
 
-fn tree_info(title: &InstanceTitle, fields: &BTreeMap<String, Json>) -> InstanceTreeInfo {
-    let text = |name: &str| fields.get(name).map(plain).unwrap_or_default();
-    let from_xml = |document: &str| -> BTreeMap<String, String> {
-        instance_xml::decode(document)
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(key, value)| (key, value.unwrap_or_default()))
-            .collect()
-    };
-    InstanceTreeInfo {
-        title: title.as_str().to_owned(),
-        reference: text("reference"),
-        release: text("url_string"),
-        software_type: text("source_reference"),
-        state: text("slap_state"),
-        shared: matches!(fields.get("root_slave"), Some(Json::Number(number)) if number.as_i64() != Some(0)),
-        parameters: from_xml(&text("text_content")),
-        connection: match connection_pairs(fields.get("connection_parameter_list")) {
-            Some(pairs) => pairs,
-            None => from_xml(&text("connection_parameter_list")),
-        },
-        news: fields.get("news").cloned(),
-    }
-}
-
 /// ERP5's list of `{connection_key, connection_value}`, given as JSON or as JSON in a text.
 fn connection_pairs(field: Option<&Json>) -> Option<BTreeMap<String, String>> {
     let parsed;
@@ -323,6 +339,32 @@ fn connection_pairs(field: Option<&Json>) -> Option<BTreeMap<String, String>> {
 }
 
 impl InstanceTreeInfo {
+    /// Reads the fields of a document, in either Master's shape.
+    pub fn from_fields(title: &InstanceTitle, fields: &BTreeMap<String, Json>) -> InstanceTreeInfo {
+        let text = |name: &str| fields.get(name).map(plain).unwrap_or_default();
+        let from_xml = |document: &str| -> BTreeMap<String, String> {
+            instance_xml::decode(document)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(key, value)| (key, value.unwrap_or_default()))
+                .collect()
+        };
+        InstanceTreeInfo {
+            title: title.as_str().to_owned(),
+            reference: text("reference"),
+            release: text("url_string"),
+            software_type: text("source_reference"),
+            state: text("slap_state"),
+            shared: matches!(fields.get("root_slave"), Some(Json::Number(number)) if number.as_i64() != Some(0)),
+            parameters: from_xml(&text("text_content")),
+            connection: match connection_pairs(fields.get("connection_parameter_list")) {
+                Some(pairs) => pairs,
+                None => from_xml(&text("connection_parameter_list")),
+            },
+            news: fields.get("news").cloned(),
+        }
+    }
+
     /// The release as a typed reference, if it is one.
     pub fn release_url(&self) -> Option<ReleaseUrl> {
         ReleaseUrl::new(self.release.clone()).ok()
@@ -374,7 +416,7 @@ mod tests {
             ),
             ("root_slave".to_owned(), json!(0)),
         ]);
-        let info = tree_info(&title, &proxy);
+        let info = InstanceTreeInfo::from_fields(&title, &proxy);
         assert_eq!(info.parameters["a"], "1");
         assert_eq!(info.connection["u"], "v");
         assert!(!info.shared);
@@ -391,7 +433,7 @@ mod tests {
                 json!({"instance": [{"text": "#access x"}, {"text": "#error y"}]}),
             ),
         ]);
-        let info = tree_info(&title, &erp5);
+        let info = InstanceTreeInfo::from_fields(&title, &erp5);
         assert_eq!(info.connection["u"], "v");
         assert!(info.shared);
         assert_eq!(info.status(), "orange");

@@ -128,7 +128,8 @@ impl Client {
     /// Where the Master's HATEOAS documents start, if it serves any (`getHateoasUrl`).
     pub fn hateoas_url(&self) -> Result<Option<String>, Error> {
         match self.get_text("getHateoasUrl", &[]) {
-            Ok(url) => Ok(Some(url.trim().to_owned()).filter(|url| !url.is_empty())),
+            // Some old proxies answer anything with anything.
+            Ok(url) => Ok(Some(url.trim().to_owned()).filter(|url| url.starts_with("http"))),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         }

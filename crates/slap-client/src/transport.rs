@@ -122,9 +122,12 @@ impl Transport {
             .max_idle_connections(4)
             // Shorter than any server keeps an idle connection: a write must not meet a closed one.
             .max_idle_age(Duration::from_secs(4));
-        if https {
-            config = config.tls_config(tls(&settings)?);
-        }
+        config = config.tls_config(if https {
+            tls(&settings)?
+        } else {
+            // A Master without TLS may send us to documents with it; they do not learn who we are.
+            tls(&Settings::new(base.as_str()))?
+        });
         Ok(Transport {
             agent: config.build().new_agent(),
             base: base.into(),

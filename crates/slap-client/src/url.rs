@@ -13,13 +13,14 @@ pub fn normalise_master_url(url: &str) -> String {
         Some(at) => rest.split_at(at),
         None => (rest, ""),
     };
-    let bare_ipv6 = !authority.starts_with('[')
-        && authority.matches(':').count() > 1
-        && authority.parse::<std::net::Ipv6Addr>().is_ok();
-    if bare_ipv6 {
-        with_slash(&format!("{scheme}://[{authority}]{path}"))
-    } else {
-        with_slash(url)
+    let is_address = |text: &str| text.parse::<std::net::Ipv6Addr>().is_ok();
+    match authority.rsplit_once(':') {
+        _ if is_address(authority) => with_slash(&format!("{scheme}://[{authority}]{path}")),
+        // Eight groups and one more: the last one can only be a port.
+        Some((address, port)) if is_address(address) => {
+            with_slash(&format!("{scheme}://[{address}]:{port}{path}"))
+        }
+        _ => with_slash(url),
     }
 }
 
@@ -44,6 +45,10 @@ mod tests {
             ("http://fe80::1", "http://[fe80::1]/"),
             ("http://fe80::1:5000", "http://[fe80::1:5000]/"),
             ("http://[fe80::1]:5000", "http://[fe80::1]:5000/"),
+            (
+                "http://fe80:1:2:3:4:5:6:7:5000/x/",
+                "http://[fe80:1:2:3:4:5:6:7]:5000/x/",
+            ),
             ("http://::1/x", "http://[::1]/x/"),
             ("http://127.0.0.1:5000", "http://127.0.0.1:5000/"),
         ] {

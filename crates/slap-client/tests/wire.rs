@@ -12,7 +12,7 @@ use slap::{
     InstallationState, InstanceState, InstanceTitle, NodeId, PartitionId, ReleaseUrl, SoftwareType,
     Value,
 };
-use slap_client::{Client, Enrolment, Error, Request, RequestReply, Settings, Trust};
+use slap_client::{Client, Enrolment, Error, Hateoas, Request, RequestReply, Settings, Trust};
 
 /// A request as it arrived.
 #[derive(Debug)]
@@ -371,4 +371,18 @@ fn a_token_is_sent_once_to_whom_it_is_for() {
         assert!(matches!(error, Error::Unsendable { .. }), "{error}");
     }
     assert!(arrived.try_recv().is_err());
+}
+
+#[test]
+fn a_master_without_tls_may_send_us_to_documents_with_it() {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = elsewhere.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = elsewhere.accept().unwrap();
+        let _ = stream.write_all(b"this is no TLS");
+    });
+    let client = Client::new(Settings::new("http://127.0.0.1:1/")).unwrap();
+    let root = format!("https://{address}/hateoas");
+    let error = Hateoas::open(&client, Some(&root)).unwrap_err();
+    assert!(error.is_master_unreachable(), "{error}");
 }

@@ -481,7 +481,7 @@ impl Rig {
     }
 }
 
-fn copy(source: &Path, target: &Path) {
+pub(crate) fn copy(source: &Path, target: &Path) {
     fs::create_dir_all(target).unwrap_or_else(|error| panic!("{}: {error}", target.display()));
     let entries = fs::read_dir(source);
     for entry in entries.unwrap_or_else(|error| panic!("{}: {error}", source.display())) {

@@ -1,12 +1,21 @@
 //! The native half of the Python SDK, which no test program links.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::rig::copy;
 use crate::run::Slapos;
 
 impl Slapos {
+    /// The Python SDK as it is after an installation, made in this new directory, which belongs
+    /// into `PYTHONPATH`.
+    pub fn python_sdk(&self, directory: &Path) {
+        copy(&crate::project().join("crates/python/python"), directory);
+        let module = directory.join("slapos/slap/_native.abi3.so");
+        std::os::unix::fs::symlink(self.python_module(), module).expect("a new file");
+    }
+
     /// Builds the native module of the Python SDK beside the program, where `slapos console` finds
     /// it; answers the module.
     pub fn python_module(&self) -> PathBuf {
@@ -28,7 +37,7 @@ impl Slapos {
     }
 }
 
-fn build(profile: &str, target: &std::path::Path) -> Result<(), String> {
+fn build(profile: &str, target: &Path) -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["build", "--quiet", "--locked", "--package", "python"])

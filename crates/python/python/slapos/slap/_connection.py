@@ -11,6 +11,8 @@ trusted: dict = {}
 
 def text(value) -> str:
     """A value as a form carries it."""
+    if isinstance(value, bytes):
+        return value.decode()
     return value if isinstance(value, str) else str(value)
 
 

@@ -39,6 +39,9 @@ __all__ = [
 
 DEFAULT_SOFTWARE_TYPE = "default"
 
+#: Where a partition notes what it has asked for, so that its node knows what it no longer wants.
+COMPUTER_PARTITION_REQUEST_LIST_TEMPLATE_FILENAME = ".slapos-request-transaction-%s"
+
 #: Between two questions to the Master while waiting, in seconds.
 _POLL = 0.5
 
@@ -163,24 +166,17 @@ class SoftwareProductCollection:
 
         Without a default, an unknown product raises AttributeError.
         """
-        try:
-            return self._best(software_product)
-        except LookupError:
-            pass
+        # Python and the shells look for special names on every object.
+        if not software_product.startswith("_"):
+            try:
+                return self._best(software_product)
+            except LookupError:
+                pass
         if default:
             return default[0]
         raise AttributeError(self._unknown(software_product))
 
-    def __getattr__(self, name: str) -> str:
-        # Python and the shells look for special names on every object.
-        if name.startswith("_") or name in ("logger", "slap"):
-            raise AttributeError(name)
-        try:
-            return self._best(name)
-        except LookupError:
-            pass
-        raise AttributeError(self._unknown(name), name=name, obj=None) \
-            if _ATTRIBUTE_ERROR_HAS_NAME else AttributeError(self._unknown(name))
+    __getattr__ = get
 
     def __getitem__(self, name: str) -> str:
         try:
@@ -195,15 +191,17 @@ class SoftwareProductCollection:
         if releases:
             self.logger.debug("%s is %s", name, releases[0])
             return releases[0]
-        for known in self:
+        for known in self._names():
             if known != name and identifier(known) == name:
                 return self._best(known)
         raise LookupError(name)
 
     def _unknown(self, name: str) -> str:
+        if name.startswith("_"):
+            return name
         import difflib
         said = "the Master knows no software product named %r" % name
-        known = list(self)
+        known = self._names()
         near = difflib.get_close_matches(name, known, 3, 0.6)
         if near:
             return "%s; did you mean %s?" % (said, " or ".join(map(repr, near)))
@@ -211,6 +209,13 @@ class SoftwareProductCollection:
 
     def _catalogue(self) -> dict:
         return self.slap._catalogue() or {}
+
+    def _names(self) -> list:
+        """The products as far as they are known."""
+        try:
+            return sorted(self._catalogue())
+        except SlapException:
+            return []
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._catalogue()))
@@ -225,11 +230,7 @@ class SoftwareProductCollection:
         return name in self._catalogue()
 
     def __dir__(self) -> list:
-        try:
-            names = [identifier(name) for name in self._catalogue()]
-        except SlapException:
-            names = []
-        return sorted({"get", "logger", "slap", *names})
+        return sorted({"get", "logger", "slap", *map(identifier, self._names())})
 
     def _ipython_key_completions_(self) -> list:
         return sorted(self._catalogue())
@@ -248,18 +249,27 @@ def identifier(name: str) -> str:
     return "_" + name if name[:1].isdigit() else name
 
 
-try:
-    AttributeError("", name="", obj=None)
-    _ATTRIBUTE_ERROR_HAS_NAME = True
-except TypeError:
-    _ATTRIBUTE_ERROR_HAS_NAME = False
-
-
 class SoftwareInstance(_Connected):
-    """What the Master says about an instance, as attributes with `_` before their names."""
+    """What the Master says about an instance; its words are attributes with `_` before them."""
 
     def __init__(self, **kw):
         self.__dict__.update(kw)
+
+    def getState(self) -> str:
+        """The state that was asked for, in the Master's words."""
+        return self._requested_state
+
+    def getSoftwareRelease(self) -> str:
+        """The URL of its software release."""
+        return self._software_release_url
+
+    def getInstanceParameterDict(self) -> dict:
+        """Its parameters."""
+        return dict(self._parameter_dict)
+
+    def getConnectionParameterDict(self) -> dict:
+        """What it has published."""
+        return dict(self._published)
 
     def __repr__(self) -> str:
         get = self.__dict__.get
@@ -341,28 +351,22 @@ class OpenOrder(_Connected):
 
     def getInformation(self, partition_reference: str) -> SoftwareInstance:
         """What the Master knows about one of my instance trees; it changes nothing."""
-        tree = self._connection_helper.native.instance_tree(partition_reference)
-        parameters = dict(tree["parameters"])
+        fields, parameters, connection = \
+            self._connection_helper.native.instance_tree(partition_reference)
         if list(parameters) == ["_"]:
             import json
             try:
                 parameters["_"] = json.loads(parameters["_"])
             except ValueError:
                 pass  # somebody's text, not JSON
-        information = SoftwareInstance(
-            _title=tree["title"],
-            _reference=tree["reference"],
-            _requested_state=tree["state"],
-            _slap_state=tree["state"],
-            _source_reference=tree["software_type"],
-            _url_string=tree["release"],
-            _software_release_url=tree["release"],
-            _root_slave=int(tree["shared"]),
-            _parameter_dict=parameters,
-            _connection_dict=dict(tree["connection"]),
-        )
-        if tree["news"] is not None:
-            information._news = tree["news"]
+        information = SoftwareInstance(**{"_" + name: value for name, value in fields.items()})
+        information.__dict__.setdefault("_title", partition_reference)
+        information._requested_state = fields.get("slap_state")
+        information._software_release_url = fields.get("url_string")
+        information._parameter_dict = parameters
+        # As the Master writes it down; getConnectionParameterDict() is the same everywhere.
+        information._connection_dict = fields.get("connection_parameter_list")
+        information._published = connection
         return information
 
     def requestComputer(self, computer_reference: str) -> Computer:
@@ -742,7 +746,8 @@ class ComputerPartition(_Connected):
         if not root or not self._partition_id:
             return
         directory = os.path.join(root, self._partition_id)
-        file = os.path.join(directory, ".slapos-request-transaction-" + self._partition_id)
+        file = os.path.join(
+            directory, COMPUTER_PARTITION_REQUEST_LIST_TEMPLATE_FILENAME % self._partition_id)
         try:
             if title is not None or (os.access(directory, os.W_OK) and not os.path.exists(file)):
                 with open(file, "a") as f:
