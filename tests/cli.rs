@@ -168,23 +168,13 @@ fn wrong_words_are_explained() {
     let said = |arguments: &[&str]| seen(&rig, &rig.run(arguments));
     insta::assert_snapshot!(said(&["serv", "list"]), @r"
     exit code 5
-    error: unrecognized subcommand 'serv'
-
-      tip: a similar subcommand exists: 'service'
-
-    Usage: slapos [OPTIONS] <COMMAND>
-
-    For more information, try '--help'.
+    error: there is no command `slapos serv`
+    hint: did you mean `slapos service`?
     ");
     insta::assert_snapshot!(said(&["service", "lst"]), @r"
     exit code 5
-    error: unrecognized subcommand 'lst'
-
-      tip: a similar subcommand exists: 'list'
-
-    Usage: slapos service [OPTIONS] <COMMAND>
-
-    For more information, try '--help'.
+    error: there is no command `slapos service lst`
+    hint: did you mean `slapos service list`?
     ");
     insta::assert_snapshot!(said(&["service"]), @r"
     exit code 2
@@ -206,45 +196,38 @@ fn wrong_words_are_explained() {
       -q, --quiet            Say only what went wrong
           --log-file <FILE>  Also write everything to this file
           --log-time         Begin each message with the time
+          --color <WHEN>     When to use colours; `auto` is on terminals, unless NO_COLOR, CLICOLOR=0 or
+                             TERM=dumb say no [possible values: auto, always, never]
     ");
     insta::assert_snapshot!(said(&["request", "a"]), @r"
     exit code 2
-    error: the following required arguments were not provided:
-      <URL>
-
-    Usage: slapos request <TITLE> <URL>
-
-    For more information, try '--help'.
+    error: `slapos request` needs <URL>
+    hint: usage: slapos request [OPTIONS] <TITLE> <URL>; see `slapos request --help`
     ");
     insta::assert_snapshot!(said(&["request", "a", "http://a/", "--state", "running"]), @r"
     exit code 2
-    error: invalid value 'running' for '--state <STATE>': `running` is not a state; expected `started`, `stopped` or `destroyed`
-
-    For more information, try '--help'.
+    error: `running` is no value of --state: `running` is not a state; expected `started`, `stopped` or `destroyed`
+    hint: see `slapos request --help`
     ");
     insta::assert_snapshot!(said(&["request", "a", "http://a/", "--parameters", "novalue"]), @r"
     exit code 2
-    error: invalid value 'novalue' for '--parameters [<KEY=VALUE>...]': `novalue` is not of the form KEY=VALUE
-
-    For more information, try '--help'.
+    error: `novalue` is no value of --parameters: `novalue` is not of the form KEY=VALUE
+    hint: give --parameters after everything that is no option, or end its values with `--`
     ");
     insta::assert_snapshot!(said(&["request", "a", "http://a/", "--node", "=x"]), @r"
     exit code 2
-    error: invalid value '=x' for '--node <KEY=VALUE>...': `=x` is not of the form KEY=VALUE
-
-    For more information, try '--help'.
+    error: `=x` is no value of --node: `=x` is not of the form KEY=VALUE
+    hint: give --node after everything that is no option, or end its values with `--`
     ");
     insta::assert_snapshot!(said(&["request", "", "http://a/"]), @r"
     exit code 2
-    error: invalid value '' for '<TITLE>': an instance's title is empty
-
-    For more information, try '--help'.
+    error: `` is no value of <TITLE>: an instance's title is empty
+    hint: see `slapos request --help`
     ");
     insta::assert_snapshot!(said(&["request", "a", "http://a/", "--timeout", "soon"]), @r"
     exit code 2
-    error: invalid value 'soon' for '--timeout <TIME>': `soon` is not a unit of time; use s, m or h
-
-    For more information, try '--help'.
+    error: `soon` is no value of --timeout: `soon` is not a unit of time; use s, m or h
+    hint: see `slapos request --help`
     ");
     insta::assert_snapshot!(said(&["request", "a", "no/such/profile.cfg"]), @r"
     exit code 2
@@ -253,27 +236,18 @@ fn wrong_words_are_explained() {
     ");
     insta::assert_snapshot!(said(&["supply", "http://a/software.cfg"]), @r"
     exit code 2
-    error: the following required arguments were not provided:
-      <NODE>
-
-    Usage: slapos supply <URL> <NODE>
-
-    For more information, try '--help'.
+    error: `slapos supply` needs <NODE>
+    hint: usage: slapos supply [OPTIONS] <URL> <NODE>; see `slapos supply --help`
     ");
     insta::assert_snapshot!(said(&["service", "list", "--output", "xml"]), @r"
     exit code 2
-    error: invalid value 'xml' for '--output <FORMAT>'
-      [possible values: table, json]
-
-    For more information, try '--help'.
+    error: `xml` is no value of --output
+    hint: did you mean `yaml`? It is one of table, json, yaml, name
     ");
     insta::assert_snapshot!(said(&["service", "list", "-v", "-q"]), @r"
     exit code 2
-    error: the argument '--verbose...' cannot be used with '--quiet'
-
-    Usage: slapos service list --verbose...
-
-    For more information, try '--help'.
+    error: --verbose and --quiet do not go together
+    hint: see `slapos service list --help`
     ");
 }
 
@@ -421,15 +395,14 @@ fn commands(rig: &Rig, prefix: &[String]) -> Vec<Vec<String>> {
     assert_eq!(help.stderr, "", "{help}");
     assert!(help.stdout.contains("Usage:"), "{help}");
     let mut found = Vec::new();
-    let list = help
-        .stdout
-        .split_once("\nCommands:\n")
-        .map_or("", |(_, list)| list);
-    for line in list.lines().take_while(|line| !line.is_empty()) {
+    // Usage, then commands and arguments under their headings, then options and examples.
+    let list = help.stdout.split("\nOptions:\n").next().unwrap();
+    for line in list.lines() {
         let indented = line.strip_prefix("  ").unwrap_or_default();
-        let Some(name) = indented.split(' ').next().filter(|name| !name.is_empty()) else {
+        let name = indented.split(' ').next().unwrap_or_default();
+        if !name.starts_with(|first: char| first.is_ascii_lowercase()) {
             continue;
-        };
+        }
         if name != "help" {
             let command = [prefix, &[name.to_owned()]].concat();
             found.push(command.clone());
@@ -471,12 +444,20 @@ fn every_command_has_a_help() {
         "proxy show",
         "standalone",
         "complete",
+        "master token create",
     ] {
         assert!(
             all.iter().any(|command| command == expected),
             "no {expected} in {all:?}"
         );
     }
+    let first = rig.run(&["help"]).ok();
+    assert_eq!(first.stdout, rig.run(&["--help"]).ok().stdout);
+    let named = rig.run(&["help", "service", "list"]).ok();
+    assert_eq!(named.stdout, rig.run(&["service", "list", "--help"]).stdout);
+    assert!(!first.stdout.contains('\u{1b}'), "{first}");
+    let coloured = rig.run(&["--color", "always", "--help"]).ok();
+    assert!(coloured.stdout.contains('\u{1b}'), "{coloured}");
     let version = rig.run(&["--version"]).ok();
     assert_eq!(
         version.stdout,
@@ -526,6 +507,23 @@ fn json_is_json_and_nothing_else_is_on_stdout() {
         assert_ne!(run.json(), Json::Null);
         assert!(run.stdout.is_ascii(), "{run}");
     }
+    let said = |arguments: &[&str]| rig.run(arguments).ok().stdout;
+    assert_eq!(
+        said(&["service", "list", "-o", "yaml"]),
+        format!("\"\u{e9} \\\"a\\\" <b>\": {release}\n")
+    );
+    assert_eq!(
+        said(&["service", "list", "-o", "name"]),
+        "\u{e9} \"a\" <b>\n"
+    );
+    assert_eq!(
+        said(&["computer", "list", "-o", "name"]),
+        "local_computer\n"
+    );
+    assert_eq!(
+        said(&["computer", "info", "local_computer", "-o", "yaml"]),
+        "reference: local_computer\ntitle: local_computer\n"
+    );
     // For people: a table, and no JSON.
     let table = rig.run(&["service", "list", "--output", "table"]).ok();
     assert!(

@@ -4,8 +4,6 @@ use std::error::Error as StdError;
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-
 /// The exit codes users script against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -125,22 +123,4 @@ impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Failure::of(&error)
     }
-}
-
-/// What clap has to say: help and version on stdout with 0, an unknown command with 5, any other
-/// mistake with 2.
-pub(crate) fn of_usage(error: &clap::Error) -> ExitCode {
-    let code = match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => match std::env::args_os().len() {
-            // `slapos` alone shows the help, as upstream does.
-            1 => 0,
-            _ => Code::Usage as u8,
-        },
-        ErrorKind::InvalidSubcommand => Code::Refused as u8,
-        _ => Code::Usage as u8,
-    };
-    // A closed pipe is no reason to complain.
-    let _ = error.print();
-    ExitCode::from(code)
 }

@@ -8,6 +8,7 @@ mod commands;
 mod console;
 mod enrol;
 mod failure;
+mod help;
 mod interrupt;
 mod log;
 mod metadata;
@@ -16,18 +17,24 @@ mod parameters;
 mod progress;
 mod settings;
 mod standalone;
+mod usage;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 use args::Arguments;
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    // The help, too, is coloured as the command line says, so it is looked at first.
+    output::use_colors(usage::color_of_line());
+    let arguments = match help::command()
+        .try_get_matches()
+        .and_then(|mut matches| Arguments::from_arg_matches_mut(&mut matches))
+    {
         Ok(arguments) => arguments,
-        Err(error) => return failure::of_usage(&error),
+        Err(error) => return usage::explain(&error),
     };
     if let Err(failure) = log::start(
         &arguments.global,

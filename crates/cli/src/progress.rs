@@ -54,8 +54,12 @@ impl Drop for Spinner {
 }
 
 fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{spinner:.cyan} {wide_msg} {elapsed:.dim}")
-        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+    let template = if crate::output::stderr_is_coloured() {
+        "{spinner:.cyan} {wide_msg} {elapsed:.dim}"
+    } else {
+        "{spinner} {wide_msg} {elapsed}"
+    };
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
 /// Shows what a node's command does: one moving line per release and partition on a terminal, the

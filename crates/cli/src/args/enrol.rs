@@ -55,7 +55,7 @@ pub(crate) struct Access {
 #[command(after_help = "\
 Examples:
   slapos configure client --master-url https://slapos.example.com:8443
-  slapos configure client --master-url https://10.0.0.7:8443 --fingerprint 3f…c2 --token TOKEN
+  slapos configure client --master-url https://10.0.0.7:8443 --master-ca-file ca.crt --token TOKEN
   slapos configure client                     at the public Master of Rapid.Space")]
 pub(crate) struct ConfigureClient {
     #[command(flatten)]

@@ -28,6 +28,8 @@ Start here:
   slapos request TITLE URL --wait             ask for an instance and wait for its address
   slapos service info TITLE                   see what became of it
 
+`slapos help COMMAND` tells more, with examples: `slapos help request`, `slapos help service list`.
+
 Exit codes: 0 done; 1 failed; 2 wrong usage, not found or not ready yet, or a promise failed;
 3 the node worked without its Master; 5 no such command, or root is needed; 10 already running."
 )]
@@ -60,7 +62,17 @@ pub(crate) struct Global {
     /// Begin each message with the time
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) log_time: bool,
-    /// Accepted for compatibility; colours are used on terminals unless NO_COLOR is set
+    /// When to use colours; `auto` is on terminals, unless NO_COLOR, CLICOLOR=0 or TERM=dumb say no
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true,
+        help_heading = "Global options"
+    )]
+    pub(crate) color: Color,
+    /// Accepted for compatibility
     #[arg(long, global = true, hide = true)]
     pub(crate) log_color: bool,
     /// Accepted for compatibility; `-v` shows the details of errors
@@ -68,13 +80,23 @@ pub(crate) struct Global {
     pub(crate) debug: bool,
 }
 
-/// How a result is printed.
+/// When colours are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    // No doc comments: the help would list the values on a line each.
+    Auto,
+    Always,
+    Never,
+}
+
+/// How a result is printed: for people, for scripts, for both, or the names only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputFormat {
-    /// For people
+    // No doc comments: the help would list the values on a line each.
     Table,
-    /// For scripts
     Json,
+    Yaml,
+    Name,
 }
 
 #[derive(Debug, Subcommand)]
@@ -129,5 +151,6 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::Arguments::command().debug_assert();
+        crate::help::command().debug_assert();
     }
 }

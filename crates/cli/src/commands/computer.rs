@@ -16,22 +16,28 @@ pub(crate) fn list(arguments: &List) -> CommandResult {
     let context = Context::load(&arguments.config)?;
     let hateoas = Hateoas::open(&context.client, context.rest_url.as_deref())?;
     let nodes = hateoas.nodes()?;
-    match output::format(arguments.output) {
-        Some(OutputFormat::Json) => {
-            let list: Vec<Json> = nodes.iter().map(as_json).collect();
-            output::print_json(&Json::Array(list))?;
+    let asked = output::format(arguments.output);
+    match asked {
+        None | Some(OutputFormat::Table) if nodes.is_empty() => {
+            output::print("No existing computer.")?;
         }
-        Some(OutputFormat::Table) if !nodes.is_empty() => {
-            let rows = nodes.into_iter().map(|node| [node.reference, node.title]);
-            output::print(&output::table(&["NODE", "TITLE"], rows))?;
-        }
-        _ if nodes.is_empty() => output::print("No existing computer.")?,
-        _ => {
+        // Nobody looks: upstream's lines.
+        None => {
             let lines: Vec<String> = nodes
                 .iter()
                 .map(|node| format!("{} {}", node.reference, node.title))
                 .collect();
             output::print(&format!("List of Computers:\n{}", lines.join("\n")))?;
+        }
+        Some(_) => {
+            let list = Json::Array(nodes.iter().map(as_json).collect());
+            let names = nodes.iter().map(|node| node.reference.as_str());
+            output::answer(asked, &list, names, || {
+                let rows = nodes
+                    .iter()
+                    .map(|node| [node.reference.clone(), node.title.clone()]);
+                output::table(&["NODE", "TITLE"], rows)
+            })?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -49,13 +55,14 @@ pub(crate) fn info(arguments: &ComputerInfo) -> CommandResult {
             error.into()
         }
     })?;
-    match output::format(arguments.output) {
-        Some(OutputFormat::Json) => output::print_json(&as_json(&node))?,
-        _ => output::print(&format!(
+    // Upstream's two lines, whoever reads.
+    let asked = output::format(arguments.output).unwrap_or(OutputFormat::Table);
+    output::answer(Some(asked), &as_json(&node), [&node.reference], || {
+        format!(
             "Computer Reference: {}\nComputer Title    : {}",
             node.reference, node.title
-        ))?,
-    }
+        )
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

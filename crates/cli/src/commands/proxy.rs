@@ -8,7 +8,6 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use serde_json::{Map, Value as Json};
 use slap::config::Config;
 
-use crate::args::OutputFormat;
 use crate::args::proxy::{Proxy, Show, Start};
 use crate::failure::Failure;
 use crate::{CommandResult, output, settings};
@@ -92,16 +91,15 @@ fn show(arguments: &Show) -> CommandResult {
         },
     )
     .map_err(|error| Failure::of(&error))?;
-    match arguments.output {
-        OutputFormat::Json => output::print_json(&as_json(&tables))?,
-        OutputFormat::Table => {
-            output::print(&format!("Using database: {}", database.display()))?;
-            for table in &tables {
-                output::print(&format!("\n{}", table.title))?;
-                output::print(&output::table(&table.columns, table.rows.clone()))?;
-            }
+    let names = tables.iter().map(|table| table.title.as_str());
+    output::answer(Some(arguments.output), &as_json(&tables), names, || {
+        let mut text = format!("Using database: {}", database.display());
+        for table in &tables {
+            let rows = output::table(&table.columns, table.rows.clone());
+            text.push_str(&format!("\n\n{}\n{rows}", table.title));
         }
-    }
+        text
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

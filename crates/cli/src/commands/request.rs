@@ -262,8 +262,8 @@ fn show(
         .and_then(|document| document.state.clone())
         .unwrap_or_else(|| goal.to_string());
     let connection = document.map(|document| connection(&document.connection));
-    if format == Some(OutputFormat::Json) {
-        return output::print_json(&json!({
+    if let Some(format) = format.filter(|format| *format != OutputFormat::Table) {
+        let value = json!({
             "title": request.title.as_str(),
             "software-url": request.release.as_str(),
             "software-type": request.software_type.as_str(),
@@ -271,7 +271,9 @@ fn show(
             "node": document.map(|document| document.node.as_str()),
             "partition": document.map(|document| document.partition.as_str()),
             "connection-parameters": connection.unwrap_or_else(|| json!({})),
-        }));
+        });
+        let name = [request.title.as_str()];
+        return output::answer(Some(format), &value, name, String::new);
     }
     output::print(&format!("State is : {state}."))?;
     let Some(Json::Object(connection)) = connection else {

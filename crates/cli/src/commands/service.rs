@@ -20,20 +20,21 @@ pub(crate) fn list(arguments: &List) -> CommandResult {
     let hateoas = Hateoas::open(&context.client, context.rest_url.as_deref())?;
     let mut trees = hateoas.instance_trees()?;
     trees.sort_by(|a, b| a.title.cmp(&b.title));
-    if output::format(arguments.output) == Some(OutputFormat::Table) {
-        if trees.is_empty() {
-            output::complain("You have no instances yet; ask for one with `slapos request`.");
-            return Ok(ExitCode::SUCCESS);
-        }
-        let rows = trees.into_iter().map(|tree| [tree.title, tree.release]);
-        output::print(&output::table(&["TITLE", "SOFTWARE RELEASE"], rows))?;
-    } else {
-        let by_title: Map<String, Json> = trees
-            .into_iter()
-            .map(|tree| (tree.title, Json::String(tree.release)))
-            .collect();
-        output::print_json(&Json::Object(by_title))?;
+    if output::format(arguments.output) == Some(OutputFormat::Table) && trees.is_empty() {
+        output::complain("You have no instances yet; ask for one with `slapos request`.");
+        return Ok(ExitCode::SUCCESS);
     }
+    let by_title: Map<String, Json> = trees
+        .iter()
+        .map(|tree| (tree.title.clone(), Json::String(tree.release.clone())))
+        .collect();
+    let names = trees.iter().map(|tree| tree.title.as_str());
+    output::answer(arguments.output, &Json::Object(by_title), names, || {
+        let rows = trees
+            .iter()
+            .map(|tree| [tree.title.clone(), tree.release.clone()]);
+        output::table(&["TITLE", "SOFTWARE RELEASE"], rows)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -52,11 +53,9 @@ pub(crate) fn info(arguments: &ServiceInfo) -> CommandResult {
         }
     })?;
     let document = document(&tree, arguments.news)?;
-    if output::format(arguments.output) == Some(OutputFormat::Table) {
-        output::print(&readable(&tree.title, &document))?;
-    } else {
-        output::print_json(&document)?;
-    }
+    output::answer(arguments.output, &document, [&tree.title], || {
+        readable(&tree.title, &document)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

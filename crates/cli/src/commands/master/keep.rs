@@ -121,11 +121,14 @@ pub(super) fn restore(arguments: &Restore) -> CommandResult {
                 settings.data_dir.display()
             ))?;
         }
-        _ => show::json(&json!({
-            "taken_at": restored.taken_at.map(|at| at.0),
-            "schema": restored.schema,
-            "problems": problems,
-        }))?,
+        asked => show::json(
+            &json!({
+                "taken_at": restored.taken_at.map(|at| at.0),
+                "schema": restored.schema,
+                "problems": problems,
+            }),
+            asked,
+        )?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -193,7 +196,7 @@ pub(super) fn check(arguments: &Check) -> CommandResult {
 /// One line for each contradiction.
 fn tell(problems: &[Problem], asked: Option<OutputFormat>) -> Result<(), Failure> {
     match asked {
-        Some(OutputFormat::Json) => show::json(&problems)?,
+        Some(format) if format != OutputFormat::Table => show::json(&problems, asked)?,
         _ if problems.is_empty() => output::print("No contradiction was found.")?,
         _ => {
             for problem in problems {

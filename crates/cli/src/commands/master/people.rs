@@ -92,7 +92,7 @@ fn one_time(token: &OneTime, printed: &Printed) -> CommandResult {
             };
             output::print(&text)?;
         }
-        _ => show::json(token)?,
+        asked => show::json(token, asked)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -307,11 +307,14 @@ pub(super) fn authority(command: Ca) -> CommandResult {
                         moment(authority.expires_at),
                         authority.fingerprint
                     ))?,
-                    _ => show::json(&json!({
-                        "organisation": authority.organisation,
-                        "expires_at": authority.expires_at,
-                        "fingerprint": authority.fingerprint,
-                    }))?,
+                    asked => show::json(
+                        &json!({
+                            "organisation": authority.organisation,
+                            "expires_at": authority.expires_at,
+                            "fingerprint": authority.fingerprint,
+                        }),
+                        asked,
+                    )?,
                 }
                 Ok(ExitCode::SUCCESS)
             }

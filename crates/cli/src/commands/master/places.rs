@@ -124,11 +124,14 @@ fn add(arguments: NodeAdd) -> CommandResult {
             certificate.display(),
             key.display()
         ))?,
-        _ => show::json(&json!({
-            "reference": node,
-            "certificate": certificate,
-            "key": key,
-        }))?,
+        asked => show::json(
+            &json!({
+                "reference": node,
+                "certificate": certificate,
+                "key": key,
+            }),
+            asked,
+        )?,
     }
     Ok(ExitCode::SUCCESS)
 }

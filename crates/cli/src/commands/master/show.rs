@@ -28,7 +28,7 @@ pub(super) fn made(answer: &Answer, printed: &Printed) -> CommandResult {
     };
     match output::format(printed.output) {
         Some(OutputFormat::Table) => output::print(&format!("{}  {}", made.reference, made.what))?,
-        _ => json(&serde_json::json!({"reference": made.reference}))?,
+        asked => json(&serde_json::json!({"reference": made.reference}), asked)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -41,24 +41,32 @@ pub(super) fn list<T: Serialize>(
     head: &[&str],
     row: impl Fn(&T) -> Vec<String>,
 ) -> CommandResult {
-    match output::format(printed.output) {
-        Some(OutputFormat::Table) if items.is_empty() => output::complain(nothing),
-        Some(OutputFormat::Table) => output::print(&output::table(head, items.iter().map(row)))?,
-        _ => {
-            let mut value =
-                serde_json::to_value(items).map_err(|error| Failure::new(error.to_string()))?;
-            readable_times(&mut value);
-            output::print_json(&value)?;
-        }
+    let asked = output::format(printed.output);
+    if asked == Some(OutputFormat::Table) && items.is_empty() {
+        output::complain(nothing);
+        return Ok(ExitCode::SUCCESS);
     }
+    let mut value = serde_json::to_value(items).map_err(|error| Failure::new(error.to_string()))?;
+    readable_times(&mut value);
+    let names = items
+        .iter()
+        .map(|item| row(item).into_iter().next().unwrap_or_default());
+    output::answer(asked, &value, names, || {
+        output::table(head, items.iter().map(&row))
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Something as JSON.
-pub(super) fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
+/// One thing in the format that was asked for; its name is its first text. The caller makes what
+/// people read.
+pub(super) fn json<T: Serialize>(value: &T, asked: Option<OutputFormat>) -> Result<(), Failure> {
     let mut value = serde_json::to_value(value).map_err(|error| Failure::new(error.to_string()))?;
     readable_times(&mut value);
-    output::print_json(&value)
+    let name = match &value {
+        Json::Object(members) => members.values().find_map(Json::as_str).map(str::to_owned),
+        _ => None,
+    };
+    output::answer(asked, &value, name, || output::yaml(&value))
 }
 
 /// Times are told as everybody writes them: `2027-01-31T12:00:00Z`.
