@@ -5,8 +5,9 @@
 #   make bench   side by side with the released upstream
 #   make scale   two million instances on 6,100 simulated nodes; SCALE="--share 0.01" for less
 #   make install put `slapos` into ~/.cargo/bin
+#   make wheel   the SDK for Python as a wheel in target/wheels, for `pip install`
 
-.PHONY: demo test lint fuzz bench scale install setup setup-test
+.PHONY: demo test lint fuzz bench scale install wheel setup setup-test
 
 demo: setup
 	cargo build --release -p cli -p python
@@ -42,6 +43,12 @@ install: setup
 	cargo build --release --locked -p python
 	SLAPOS_PYTHON_MODULE=$(CURDIR)/target/release/libslapos_native.so \
 		cargo install --path crates/cli --locked
+
+# maturin comes from PyPI, into a virtual environment of its own.
+wheel: setup
+	python3 -m venv target/maturin
+	target/maturin/bin/pip install -q --disable-pip-version-check 'maturin>=1.9,<2'
+	target/maturin/bin/maturin build --release --locked -m crates/python/Cargo.toml --out target/wheels
 
 setup:
 	@tools/setup build

@@ -299,3 +299,70 @@ print(slap.registerComputer('local_computer'), slap.registerOpenOrder().getInfor
          <Computer local_computer> <SoftwareInstance 'mine' started http://x/software.cfg>\n"
     );
 }
+
+#[test]
+fn the_wheel_is_all_a_program_needs() {
+    let rig = builder();
+    let wheels = rig.path().join("wheels");
+    let Some(wheel) = rig.program().python_wheel(&wheels) else {
+        return;
+    };
+    rig.start();
+    let name = wheel.file_name().unwrap().to_string_lossy().into_owned();
+    assert!(
+        name.starts_with("slapos_sdk-") && name.contains("-cp39-abi3-"),
+        "{name}"
+    );
+    let venv = rig.path().join("venv");
+    let python = rig.invoke(Path::new("python3"));
+    python.args(["-m", "venv"]).arg(&venv).run().ok();
+    rig.invoke(&venv.join("bin/pip"))
+        .args(["install", "-q", "--no-index", "--disable-pip-version-check"])
+        .arg(&wheel)
+        .run()
+        .ok();
+    let program = "\
+import os, threading, slapos.slap
+from slapos.slap.slap import ComputerPartition
+from slapos.slap.exception import NotFoundError
+slap = slapos.slap.slap()
+slap.initializeConnection(os.environ['MASTER_URL'])
+found = {}
+def work(title):
+    found[title] = slap.registerOpenOrder().request('http://x/software.cfg', title)
+threads = [threading.Thread(target=work, args=(str(number),)) for number in range(3)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(sorted(found), {type(one) is ComputerPartition for one in found.values()})
+try:
+    work('one too many')
+except NotFoundError as error:
+    print(error)
+import importlib.metadata, importlib.resources
+print(importlib.metadata.requires('slapos-sdk'))
+print(importlib.resources.files('slapos.slap').joinpath('py.typed').is_file())
+";
+    let run = rig
+        .invoke(&venv.join("bin/python"))
+        .env("MASTER_URL", rig.master_url())
+        .args(["-c", program])
+        .run()
+        .ok();
+    assert_eq!(
+        run.stdout,
+        "['0', '1', '2'] {True}\n\
+         requestComputerPartition: No free computer partition found for: one too many\n\
+         None\nTrue\n"
+    );
+    // A console without a module of its own uses the one that is installed.
+    let alone = rig.path().join("slapos");
+    std::fs::copy(&rig.program().path, &alone).unwrap();
+    rig.write("where.py", "print(slapos.slap.__file__)");
+    let run = rig
+        .invoke(&alone)
+        .args(["console", "where.py"])
+        .env("VIRTUAL_ENV", &venv)
+        .directory(rig.path());
+    let place = run.run().ok().stdout;
+    assert!(place.starts_with(venv.to_str().unwrap()), "{place}");
+}

@@ -54,13 +54,14 @@ class _Connected:
             self._connection_helper = connection_helper
             self._hateoas_navigator = hateoas_navigator
 
-    def __getattr__(self, name: str):
-        if name in ("_connection_helper", "_hateoas_navigator"):
-            raise AttributeError(
-                "this %s is not connected to a Master; get one from slapos.slap.slap()"
-                % type(self).__name__
-            )
-        raise AttributeError("%r object has no attribute %r" % (type(self).__name__, name))
+    if not TYPE_CHECKING:
+        def __getattr__(self, name: str):
+            if name in ("_connection_helper", "_hateoas_navigator"):
+                raise AttributeError(
+                    "this %s is not connected to a Master; get one from slapos.slap.slap()"
+                    % type(self).__name__
+                )
+            raise AttributeError("%r object has no attribute %r" % (type(self).__name__, name))
 
     def _connect(self, other: _Connected) -> None:
         self._connection_helper = other._connection_helper
@@ -252,6 +253,12 @@ def identifier(name: str) -> str:
 class SoftwareInstance(_Connected):
     """What the Master says about an instance; its words are attributes with `_` before them."""
 
+    _requested_state: str
+    _software_release_url: str
+    _parameter_dict: dict
+    _connection_dict: object
+    _published: dict
+
     def __init__(self, **kw):
         self.__dict__.update(kw)
 
@@ -393,6 +400,12 @@ def _requested(requester: _Connected, order: dict, reply) -> ComputerPartition:
 class Computer(_Connected):
     """A compute node."""
 
+    _reference: str
+    _title: str
+    _portal_type: str
+    _computer_partition_list: list[ComputerPartition]
+    _software_release_list: list[SoftwareRelease]
+
     def __init__(self, computer_id: str, connection_helper: Connection | None = None,
                  hateoas_navigator=None):
         super().__init__(connection_helper, hateoas_navigator)
@@ -474,6 +487,9 @@ class Computer(_Connected):
 class ComputerPartition(_Connected):
     """An instance, and the partition of a node it has."""
 
+    _parameter_dict: dict | None
+    _software_release_document: SoftwareRelease | None
+
     def __init__(self, computer_id: str | None = None, partition_id: str | None = None,
                  request_dict: dict | None = None, connection_helper: Connection | None = None,
                  hateoas_navigator=None):
@@ -498,7 +514,7 @@ class ComputerPartition(_Connected):
         order = known("_request_dict") or {}
         title = (order.get("partition_reference")
                  or (known("_parameter_dict") or {}).get("instance_title"))
-        words = [repr(title)] if title else []
+        words: list = [repr(title)] if title else []
         if not self._partition_id:
             why = known("_why")
             words.append("not ready yet" + (": " + why if why else ""))
@@ -657,14 +673,14 @@ class ComputerPartition(_Connected):
         order = self._request_dict
         if not order:
             raise TypeError("only what request() has returned can be waited for")
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = time.monotonic() + (timeout or 0)
         ask = OpenOrder()
         ask._connect(self)
         while True:
             why = self._waits_for(state)
             if why is None:
                 return self
-            if deadline is not None and time.monotonic() >= deadline:
+            if timeout is not None and time.monotonic() >= deadline:
                 raise ResourceNotReady(
                     "%s is not ready after %g s: %s" % (order["partition_reference"], timeout, why))
             time.sleep(_POLL)
@@ -841,10 +857,11 @@ class slap:
         self._hateoas_navigator = SlapHateoasNavigator(
             self._connection_helper, slapgrid_rest_uri)
 
-    def __getattr__(self, name: str):
-        if name == "_connection_helper":
-            raise SlapException("call initializeConnection() first")
-        raise AttributeError("%r object has no attribute %r" % (type(self).__name__, name))
+    if not TYPE_CHECKING:
+        def __getattr__(self, name: str):
+            if name == "_connection_helper":
+                raise SlapException("call initializeConnection() first")
+            raise AttributeError("%r object has no attribute %r" % (type(self).__name__, name))
 
     def __repr__(self) -> str:
         connection = self.__dict__.get("_connection_helper")
