@@ -39,7 +39,9 @@ impl Slapos {
             run(Command::new("cp").arg("-al").args(same).arg(copy));
         }
         if !environment.exists() {
-            run(Command::new("python3").args(["-m", "venv"]).arg(&environment));
+            run(Command::new("python3")
+                .args(["-m", "venv"])
+                .arg(&environment));
         }
         let program = |name: &str| Command::new(environment.join("bin").join(name));
         let install = ["install", "-q", "--disable-pip-version-check", MATURIN];
