@@ -62,7 +62,7 @@ fn client(arguments: &ConfigureClient) -> CommandResult {
 
     match door.client(&enrolled).and_then(|client| known(&client)) {
         Ok(()) => tracing::info!(
-            "the Master at {} knows you; try `slapos service list`, `slapos computer list`",
+            "the Master at {} knows you; try `slapos service list`, `slapos software list`, `slapos console`",
             door.master_url
         ),
         Err(error) => tracing::warn!(

@@ -115,7 +115,7 @@ pub(super) async fn home(app: Arc<App>, call: Call) -> Result<Response, Problem>
     };
     let body = format!(
         "<p>You are signed in as {name} (<code>{login}</code>).</p>\n{give}{list}\
-         <p><a href=\"servers\">Add a server, or set up a command line</a></p>\n\
+         <p><a href=\"servers\">Servers</a>: add one, or set up a command line</p>\n\
          <form method=\"post\" action=\"logout\">\n{token}<button>Sign out</button>\n</form>\n",
         name = escape(&person.name),
         login = person.login,
