@@ -53,7 +53,7 @@ fn a_missing_or_broken_configuration_is_named() {
     insta::assert_snapshot!(seen(&rig, &missing), @r"
     exit code 1
     error: Configuration file does not exist: /nonexistent/slapos.cfg
-    hint: name another one with --cfg, or try `slapos standalone` which makes its own
+    hint: name another one with --cfg, make one with `slapos configure client`, or try `slapos standalone` which makes its own
     ");
     insta::assert_snapshot!(list("garbage.cfg", b"this is not\na configuration\n"), @r"
     exit code 1
@@ -71,7 +71,7 @@ fn a_missing_or_broken_configuration_is_named() {
     ");
     insta::assert_snapshot!(list("percent.cfg", b"[slapos]\nmaster_url = http://a/%zz\n"), @r"
     exit code 1
-    error: RIG/percent.cfg: option `master_url` in section [slapos]: `%zz` cannot be understood (write `%%` for a percent sign)
+    error: Cannot parse RIG/percent.cfg: option `master_url` in section [slapos]: `%zz` cannot be understood (write `%%` for a percent sign)
     ");
     insta::assert_snapshot!(list("no-url.cfg", b"[slapos]\n"), @r"
     exit code 1
@@ -80,7 +80,7 @@ fn a_missing_or_broken_configuration_is_named() {
     ");
     insta::assert_snapshot!(list("latin1.cfg", b"[slapos]\nmaster_url = http://\xe9/\n"), @r"
     exit code 1
-    error: Cannot read configuration file RIG/latin1.cfg: stream did not contain valid UTF-8
+    error: Cannot read configuration file RIG/latin1.cfg: it is not UTF-8 text
     ");
     insta::assert_snapshot!(list("url.cfg", b"[slapos]\nmaster_url = gopher://a/\n"), @r"
     exit code 1
@@ -103,7 +103,7 @@ fn a_missing_or_broken_configuration_is_named() {
     insta::assert_snapshot!(seen(&rig, &nowhere), @r"
     exit code 1
     error: Configuration file does not exist: RIG/home/.slapos/slapos-client.cfg
-    hint: name another one with --cfg, or try `slapos standalone` which makes its own
+    hint: name another one with --cfg, make one with `slapos configure client`, or try `slapos standalone` which makes its own
     ");
     let node = rig
         .slapos(["node", "software"])
@@ -231,7 +231,7 @@ fn wrong_words_are_explained() {
     ");
     insta::assert_snapshot!(said(&["request", "a", "no/such/profile.cfg"]), @r"
     exit code 2
-    error: `no/such/profile.cfg` is neither a URL nor an existing path
+    error: `no/such/profile.cfg` is neither a URL, nor a file, nor the name of a software release
     hint: a product of the Master is named product.NAME
     ");
     insta::assert_snapshot!(said(&["supply", "http://a/software.cfg"]), @r"

@@ -102,11 +102,60 @@ impl From<slap_client::Error> for Failure {
                 "name the authority of the Master's certificate with `master_ca_file` in [slapos]",
             ),
             Error::NotReady { .. } => failure.code(Code::Usage),
+            Error::UnknownName {
+                kind,
+                name,
+                similar,
+            } => unknown(kind, name, similar),
             Error::Refused {
                 status: 401 | 403, ..
             } => failure.hint("check `cert_file` and `key_file` in your configuration"),
             Error::NoHateoas { .. } => {
                 failure.hint("name the place of its documents with `master_rest_url` in [slapos]")
+            }
+            _ => failure,
+        }
+    }
+}
+
+/// A name that nothing has: what was meant, or where to look.
+fn unknown(kind: &str, name: &str, similar: &[String]) -> Failure {
+    let failure = Failure::new(match kind {
+        "instance" => format!("Instance {name} does not exist."),
+        "compute node" => format!("Computer {name} does not exist."),
+        "product" => format!(
+            "No Software Release corresponding to the Software Product `{name}` has been found"
+        ),
+        _ => format!("`{name}` is neither a URL, nor a file, nor the name of a {kind}"),
+    });
+    let failure = match similar {
+        [] => failure.hint(match kind {
+            "instance" => "see yours with `slapos service list`",
+            "compute node" => "see the nodes there are with `slapos computer list`",
+            "product" => "give the URL of the release instead",
+            _ => "a product of the Master is named product.NAME",
+        }),
+        [only] => failure.hint(format!("did you mean `{only}`?")),
+        several => failure.hint(format!("did you mean one of `{}`?", several.join("`, `"))),
+    };
+    match kind {
+        // As upstream's.
+        "product" => failure,
+        _ => failure.code(Code::Usage),
+    }
+}
+
+impl From<slap_client::ProfileError> for Failure {
+    fn from(error: slap_client::ProfileError) -> Self {
+        use slap_client::ProfileError;
+        let failure = Failure::new(&error);
+        match error {
+            ProfileError::Missing { .. } => failure.hint(
+                "name another one with --cfg, make one with `slapos configure client`, or try \
+                 `slapos standalone` which makes its own",
+            ),
+            ProfileError::NoMaster { .. } => {
+                failure.hint("add a line such as `master_url = https://slap.vifib.com/`")
             }
             _ => failure,
         }

@@ -4,10 +4,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use slap::config::Config;
-use slap_client::{Client, Settings, Trust};
+use slap_client::{Cloud, Profile};
+pub(crate) use slap_client::{expand_home, home};
 
 use crate::args::client::ClientConfig;
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 
 /// Largest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -36,18 +37,6 @@ fn discover(cfg: Option<&Path>, variable: &str, last: impl Fn() -> PathBuf) -> P
                 .map(PathBuf::from)
         })
         .map_or_else(last, |path| expand_home(&path))
-}
-
-pub(crate) fn home() -> PathBuf {
-    std::env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from)
-}
-
-/// `~` and `~/…` as the shell would have them.
-pub(crate) fn expand_home(path: &Path) -> PathBuf {
-    match path.strip_prefix("~") {
-        Ok(rest) => home().join(rest),
-        Err(_) => path.to_path_buf(),
-    }
 }
 
 /// Reads a configuration file.
@@ -79,71 +68,14 @@ pub(crate) fn read(path: &Path) -> Result<Config, Failure> {
         .map_err(|error| Failure::new(format!("Cannot parse {}: {error}", path.display())))
 }
 
-/// What a client's command works with.
-pub(crate) struct Context {
-    pub(crate) client: Client,
-    pub(crate) rest_url: Option<String>,
+/// What the client's configuration says.
+pub(crate) fn profile(arguments: &ClientConfig) -> Result<Profile, Failure> {
+    Ok(Profile::read(&client_file(arguments.cfg.as_deref()))?)
 }
 
-impl Context {
-    /// Reads the client's configuration and prepares the connection it describes (C 2.3).
-    pub(crate) fn load(arguments: &ClientConfig) -> Result<Context, Failure> {
-        let path = client_file(arguments.cfg.as_deref());
-        let config = read(&path)?;
-        let get = |section: &str, option: &str| -> Result<Option<String>, Failure> {
-            config
-                .get(section, option)
-                .map(|value| value.filter(|value| !value.is_empty()))
-                .map_err(|error| Failure::new(format!("{}: {error}", path.display())))
-        };
-        let master_url = get("slapos", "master_url")?.ok_or_else(|| {
-            Failure::new(format!(
-                "No option `master_url` in section [slapos] of {}",
-                path.display()
-            ))
-            .hint("add a line such as `master_url = https://slap.vifib.com/`")
-        })?;
-        let either = |option: &str| -> Result<Option<PathBuf>, Failure> {
-            let value = match get("slapconsole", option)? {
-                Some(value) => Some(value),
-                None => get("slapos", option)?,
-            };
-            Ok(value.map(|value| expand_home(Path::new(&value))))
-        };
-        let mut settings = Settings::new(&master_url);
-        settings.certificate = match (either("cert_file")?, either("key_file")?) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            (Some(_), None) => return Err(half(&path, "cert_file", "key_file")),
-            (None, Some(_)) => return Err(half(&path, "key_file", "cert_file")),
-        };
-        if settings.certificate.is_none() && master_url.starts_with("https://") {
-            return Err(Failure::new(format!(
-                "No option `key_file` and `cert_file` in {}, which an https Master needs",
-                path.display()
-            )));
-        }
-        settings.trust = match (
-            either("master_ca_file")?,
-            get("slapos", "master_tls_verify")?,
-        ) {
-            (_, Some(word)) if word.eq_ignore_ascii_case("false") => Trust::Insecure,
-            (Some(file), _) => Trust::CaFile(file),
-            (None, _) => Trust::WebRoots,
-        };
-        Ok(Context {
-            client: Client::new(settings)?,
-            rest_url: get("slapos", "master_rest_url")?,
-        })
-    }
-}
-
-fn half(path: &Path, given: &str, missing: &str) -> Failure {
-    Failure::new(format!(
-        "{} has the option `{given}` but not `{missing}`; they belong together",
-        path.display()
-    ))
-    .code(Code::Failed)
+/// The Master of the client's configuration, as its user sees it.
+pub(crate) fn cloud(arguments: &ClientConfig) -> Result<Cloud, Failure> {
+    Ok(Cloud::open(&profile(arguments)?)?)
 }
 
 /// What the console is told of the Master.

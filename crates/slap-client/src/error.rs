@@ -41,6 +41,16 @@ pub enum Error {
         /// What the Master says about it, as text.
         detail: String,
     },
+    /// A name that nothing has.
+    #[error("there is no {kind} `{name}`")]
+    UnknownName {
+        /// What it should be the name of.
+        kind: &'static str,
+        /// The name.
+        name: String,
+        /// Names that were perhaps meant, the likeliest first.
+        similar: Vec<String>,
+    },
     /// Nobody answers.
     #[error("cannot reach the Master at {url}: {reason}")]
     Connection {

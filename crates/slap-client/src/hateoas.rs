@@ -5,7 +5,7 @@ mod template;
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
-use slap::{InstanceTitle, NodeId, ReleaseUrl, instance_xml};
+use slap::{InstanceState, InstanceTitle, NodeId, ReleaseUrl, instance_xml};
 
 use crate::error::Error;
 use crate::slap_api::Client;
@@ -368,6 +368,16 @@ impl InstanceTreeInfo {
     /// The release as a typed reference, if it is one.
     pub fn release_url(&self) -> Option<ReleaseUrl> {
         ReleaseUrl::new(self.release.clone()).ok()
+    }
+
+    /// What it was asked to be, whichever Master says it: a proxy `started`, ERP5 `start_requested`.
+    pub fn requested_state(&self) -> Option<InstanceState> {
+        match self.state.as_str() {
+            "start_requested" => Some(InstanceState::Started),
+            "stop_requested" => Some(InstanceState::Stopped),
+            "destroy_requested" => Some(InstanceState::Destroyed),
+            other => other.parse().ok(),
+        }
     }
 
     /// The colour upstream derives from the news (P 4.4): `none`, `green`, `red`, `orange`, or

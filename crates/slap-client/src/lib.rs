@@ -1,5 +1,6 @@
 //! Talks to a SlapOS Master: blocking HTTP(S), one method per call of the protocol.
 //!
+//! - [`Profile`] is what a configuration file says, [`Cloud`] the Master as its user sees it;
 //! - [`Client`] has one method per endpoint of P 1.3, typed on both sides;
 //! - [`Client::events`] hears of changes as they happen;
 //! - [`Hateoas`] navigates the documents behind `service` and `computer` commands (P 4);
@@ -10,18 +11,24 @@
 //! once more when its connection breaks; a write never is, because only the Master knows whether
 //! it arrived.
 
+mod cloud;
 mod enrol;
 mod error;
 mod events;
 mod hateoas;
+mod json_rpc;
+mod profile;
 mod slap_api;
 mod transport;
 mod url;
 
+pub use cloud::{Cloud, Order, WaitError, similar};
 pub use enrol::{Authority, Enrolled, Enrolment, Fingerprint, NotAFingerprint};
 pub use error::Error;
 pub use events::{Event, Events, Watch};
 pub use hateoas::{Hateoas, InstanceTreeInfo, InstanceTreeSummary, NodeSummary};
+pub use json_rpc::{Nature, Product};
+pub use profile::{Profile, ProfileError, expand_home, home};
 pub use slap_api::{Client, IssuedCertificate, Request, RequestReply, StatusRecord};
 pub use transport::{Identity, Settings, Trust};
 pub use url::normalise_master_url;

@@ -14,6 +14,8 @@ use crate::transport::{Post, Settings, Transport};
 
 /// Largest error text that is sent to a Master, in bytes: the end of a log is what tells.
 const ERROR_LOG_BYTES_MAX: usize = 1 << 20;
+/// The endpoint of requests.
+const REQUEST: &str = "requestComputerPartition";
 
 /// A connection to a Master. Cheap to clone; clones share the pooled connection.
 #[derive(Debug, Clone)]
@@ -293,7 +295,6 @@ impl Client {
     ///
     /// Sending the same request again is harmless (P 6.3, 6.4).
     pub fn request(&self, request: &Request) -> Result<RequestReply, Error> {
-        let call = "requestComputerPartition";
         let encode = |value: &Value| {
             marshal::encode(value).map_err(|error| Error::Unsendable {
                 what: format!("the request of `{}`", request.title),
@@ -316,7 +317,7 @@ impl Client {
         let shared = ("shared_xml", shared.as_str());
         let reply = match &request.requester {
             None => self.post(
-                call,
+                REQUEST,
                 &[
                     release,
                     title,
@@ -330,7 +331,7 @@ impl Client {
             Some((node, partition)) => self.post_as(
                 node,
                 partition,
-                call,
+                REQUEST,
                 &[
                     release,
                     software_type,
@@ -342,16 +343,12 @@ impl Client {
                 ],
             ),
         };
-        match reply {
-            Ok(body) => {
-                let value = decode(call, &body)?;
-                let document =
-                    InstanceDocument::from_value(&value).map_err(|error| unread(call, error))?;
-                Ok(RequestReply::Allocated(Box::new(document)))
-            }
-            Err(Error::NotReady { detail, .. }) => Ok(RequestReply::NotReady { why: detail }),
-            Err(error) => Err(error),
-        }
+        request_reply(reply)
+    }
+
+    /// A person's request with these fields and no others.
+    pub(crate) fn requested(&self, fields: Fields<'_>) -> Result<RequestReply, Error> {
+        request_reply(self.post(REQUEST, fields))
     }
 
     /// Asks a node to have a release, or to remove it (`supplySupply`).
@@ -600,6 +597,19 @@ impl Client {
             token: None,
         };
         self.transport.post(&url, call, &post)
+    }
+}
+
+fn request_reply(reply: Result<String, Error>) -> Result<RequestReply, Error> {
+    match reply {
+        Ok(body) => {
+            let value = decode(REQUEST, &body)?;
+            let document =
+                InstanceDocument::from_value(&value).map_err(|error| unread(REQUEST, error))?;
+            Ok(RequestReply::Allocated(Box::new(document)))
+        }
+        Err(Error::NotReady { detail, .. }) => Ok(RequestReply::NotReady { why: detail }),
+        Err(error) => Err(error),
     }
 }
 

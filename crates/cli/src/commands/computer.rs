@@ -3,19 +3,15 @@
 use std::process::ExitCode;
 
 use serde_json::{Value as Json, json};
-use slap_client::{Hateoas, NodeSummary};
+use slap_client::NodeSummary;
 
 use crate::CommandResult;
 use crate::args::OutputFormat;
 use crate::args::client::{ComputerInfo, List};
-use crate::failure::{Code, Failure};
-use crate::output;
-use crate::settings::Context;
+use crate::{output, settings};
 
 pub(crate) fn list(arguments: &List) -> CommandResult {
-    let context = Context::load(&arguments.config)?;
-    let hateoas = Hateoas::open(&context.client, context.rest_url.as_deref())?;
-    let nodes = hateoas.nodes()?;
+    let nodes = settings::cloud(&arguments.config)?.nodes()?;
     let asked = output::format(arguments.output);
     match asked {
         None | Some(OutputFormat::Table) if nodes.is_empty() => {
@@ -44,17 +40,7 @@ pub(crate) fn list(arguments: &List) -> CommandResult {
 }
 
 pub(crate) fn info(arguments: &ComputerInfo) -> CommandResult {
-    let context = Context::load(&arguments.config)?;
-    let hateoas = Hateoas::open(&context.client, context.rest_url.as_deref())?;
-    let node = hateoas.node(&arguments.node).map_err(|error| {
-        if error.is_not_found() {
-            Failure::new(format!("Computer {} does not exist.", arguments.node))
-                .hint("see the nodes there are with `slapos computer list`")
-                .code(Code::Usage)
-        } else {
-            error.into()
-        }
-    })?;
+    let node = settings::cloud(&arguments.config)?.node(&arguments.node)?;
     // Upstream's two lines, whoever reads.
     let asked = output::format(arguments.output).unwrap_or(OutputFormat::Table);
     output::answer(Some(asked), &as_json(&node), [&node.reference], || {

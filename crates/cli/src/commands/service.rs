@@ -6,20 +6,16 @@ use std::process::ExitCode;
 use serde_json::{Map, Value as Json, json};
 use slap::SoftwareType;
 use slap::serialisation::{JSON_KEY, Serialisation, unwrap};
-use slap_client::{Hateoas, InstanceTreeInfo};
+use slap_client::InstanceTreeInfo;
 
 use crate::CommandResult;
 use crate::args::OutputFormat;
 use crate::args::client::{List, ServiceInfo};
 use crate::failure::{Code, Failure};
-use crate::settings::Context;
-use crate::{metadata, output};
+use crate::{metadata, output, settings};
 
 pub(crate) fn list(arguments: &List) -> CommandResult {
-    let context = Context::load(&arguments.config)?;
-    let hateoas = Hateoas::open(&context.client, context.rest_url.as_deref())?;
-    let mut trees = hateoas.instance_trees()?;
-    trees.sort_by(|a, b| a.title.cmp(&b.title));
+    let trees = settings::cloud(&arguments.config)?.services()?;
     if output::format(arguments.output) == Some(OutputFormat::Table) && trees.is_empty() {
         output::complain("You have no instances yet; ask for one with `slapos request`.");
         return Ok(ExitCode::SUCCESS);
@@ -39,14 +35,9 @@ pub(crate) fn list(arguments: &List) -> CommandResult {
 }
 
 pub(crate) fn info(arguments: &ServiceInfo) -> CommandResult {
-    let context = Context::load(&arguments.config)?;
-    let hateoas = Hateoas::open(&context.client, context.rest_url.as_deref())?;
-    let tree = hateoas.instance_tree(&arguments.title).map_err(|error| {
-        if error.is_not_found() {
-            Failure::new(format!("Instance {} does not exist.", arguments.title))
-                .hint("see yours with `slapos service list`")
-                .code(Code::Usage)
-        } else if error.is_not_ready() {
+    let cloud = settings::cloud(&arguments.config)?;
+    let tree = cloud.service(&arguments.title).map_err(|error| {
+        if error.is_not_ready() {
             Failure::new("Instance does not exist or is not ready yet.").code(Code::Usage)
         } else {
             error.into()

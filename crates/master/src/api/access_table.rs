@@ -303,7 +303,13 @@ fn calls(world: &World, api: Api, name: &str, verb: Verb) -> Option<Vec<(&'stati
             | ("get", "software_instance" | "software_instance_certificate") => {
                 json!({"instance_guid": web})
             }
-            (_, "instance_tree_list" | "hateoas_url" | "compute_node_list") => json!({}),
+            (
+                _,
+                "instance_tree_list"
+                | "hateoas_url"
+                | "compute_node_list"
+                | "software_product_list",
+            ) => json!({}),
             ("get", "compute_partition") => {
                 json!({"computer_guid": node, "compute_partition_id": "slappart0"})
             }

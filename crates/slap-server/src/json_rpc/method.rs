@@ -13,7 +13,8 @@ macro_rules! methods {
         }
 
         impl Method {
-            /// All calls, in the order of their names; the experimental one comes last.
+            /// All calls: upstream's in the order of their names, then ours, then the experimental
+            /// one.
             pub const ALL: &'static [Method] = &[$(Method::$variant),*];
 
             /// The call of this name.
@@ -105,7 +106,8 @@ methods! {
         [NODE, need("compute_partition_id", Kind::Text)] => Output::Instance;
     Hateoas "slapos.get.v0.hateoas_url"
         "Tell where the hypermedia documents begin"
-        [] => Output::Document(&[need("hateoas_url", Kind::Text)]);
+        [] => Output::Document(&[
+            need("hateoas_url", Kind::Text), may("keeps_omitted", Kind::Bool)]);
     Tree "slapos.get.v0.instance_tree"
         "Show the root instance of one of my instance trees"
         [TITLE] => Output::InstanceOrNotReady;
@@ -164,6 +166,11 @@ methods! {
     RemoveNodeCertificate "slapos.remove.v0.compute_node_certificate"
         "Revoke the certificate of a compute node"
         [NODE] => Output::Success;
+    Products "slapos.allDocs.v0.software_product_list"
+        "List the software products I may use, and the releases of each, the best first"
+        [] => Output::List(&[
+            need("product_reference", Kind::Text), need("title", Kind::Text),
+            may("project_guid", Kind::Text), need("software_release_uri_list", Kind::Texts)]);
     Nodes "slapos.allDocs.WIP.compute_node_list"
         "List the compute nodes (experimental)"
         [] => Output::List(&[NODE]);
@@ -173,6 +180,11 @@ impl Method {
     /// Whether it is no part of the description yet (P 3.1: the proxy's addition).
     pub fn is_experimental(self) -> bool {
         self == Method::Nodes
+    }
+
+    /// Whether upstream does not have it: clients ask other Masters in other ways.
+    pub fn is_ours(self) -> bool {
+        self == Method::Products
     }
 
     /// Reads a body, and checks it.
@@ -205,7 +217,7 @@ mod tests {
     fn the_calls_of_the_description_and_the_experimental_one() {
         let described: Vec<&str> = Method::ALL
             .iter()
-            .filter(|method| !method.is_experimental())
+            .filter(|method| !method.is_experimental() && !method.is_ours())
             .map(|method| method.name())
             .collect();
         assert_eq!(described.len(), 24);

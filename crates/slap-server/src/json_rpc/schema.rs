@@ -27,6 +27,8 @@ pub enum Kind {
     Sla,
     /// A list of objects with these members and no others.
     List(&'static [Member]),
+    /// A list of texts.
+    Texts,
     /// A list of lists of texts.
     Rows,
 }
@@ -276,6 +278,12 @@ fn extra(value: &Value, known: impl Fn(&str) -> bool) -> Result<(), String> {
     }
 }
 
+fn texts(value: &Value) -> Result<(), String> {
+    of_type(value, value.is_array(), "array")?;
+    let mut items = value.as_array().into_iter().flatten();
+    items.try_for_each(|item| of_type(item, item.is_string(), "string"))
+}
+
 fn kind(value: &Value, expected: Kind) -> Result<(), String> {
     match expected {
         Kind::Text => of_type(value, value.is_string(), "string"),
@@ -321,13 +329,11 @@ fn kind(value: &Value, expected: Kind) -> Result<(), String> {
                 .flatten()
                 .try_for_each(|item| object(item, Some(members)))
         }
+        Kind::Texts => texts(value),
         Kind::Rows => {
             of_type(value, value.is_array(), "array")?;
             for row in value.as_array().into_iter().flatten() {
-                of_type(row, row.is_array(), "array")?;
-                for text in row.as_array().into_iter().flatten() {
-                    of_type(text, text.is_string(), "string")?;
-                }
+                texts(row)?;
             }
             Ok(())
         }

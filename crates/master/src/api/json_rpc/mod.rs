@@ -78,6 +78,7 @@ async fn run(method: Method, app: &App, call: &Call, input: &Input) -> Answer {
         Method::Instance => read::instance(app, call, input).await,
         Method::Tree => read::tree(app, call, input).await,
         Method::Hateoas => read::hateoas_url(call),
+        Method::Products => read::products(app, call).await,
         Method::InstanceCertificate => read::instance_certificate(app, call, input).await,
         Method::NodeCertificate => write::node_certificate(app, call, input).await,
         Method::RemoveNodeCertificate => write::remove_node_certificate(app, call, input).await,

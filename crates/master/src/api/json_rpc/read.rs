@@ -7,7 +7,7 @@ use super::super::slap::status::StatusDict;
 use super::super::{App, Call};
 use super::{Answer, document, error, instance_key, node, refused, subject, unknown};
 use crate::domain::Caller;
-use crate::store::{Page, Subject};
+use crate::store::{Page, ProductRecord, Subject};
 
 /// Longest list of trees. A person with more pages through them by the hypermedia documents.
 const TREES_MAX: i64 = 100_000;
@@ -176,7 +176,30 @@ pub(super) async fn tree(app: &App, call: &Call, input: &Input) -> Answer {
 }
 
 pub(super) fn hateoas_url(call: &Call) -> Answer {
-    Ok(json!({"hateoas_url": format!("{}/hateoas/", call.origin.base_url)}))
+    Ok(json!({
+        "hateoas_url": format!("{}/hateoas/", call.origin.base_url),
+        "keeps_omitted": true,
+    }))
+}
+
+pub(super) async fn products(app: &App, call: &Call) -> Answer {
+    let now = app.store.clock().now();
+    let products = app
+        .store
+        .products(call.caller, None)
+        .await
+        .map_err(|failure| error(failure.into()))?;
+    let product = |product: ProductRecord| {
+        let releases = product.releases.into_iter();
+        let urls = releases.filter(|release| release.in_effect(now));
+        json!({
+            "product_reference": product.reference,
+            "title": product.title,
+            "project_guid": product.project.to_string(),
+            "software_release_uri_list": urls.map(|release| release.url).collect::<Vec<_>>(),
+        })
+    };
+    Ok(answer::list(products.into_iter().map(product)))
 }
 
 pub(super) async fn instance_certificate(app: &App, call: &Call, input: &Input) -> Answer {

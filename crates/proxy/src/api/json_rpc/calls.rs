@@ -28,7 +28,9 @@ pub(super) async fn run(method: Method, app: &Arc<App>, call: &Call, input: &Inp
             input.text("instance_guid"),
         )?)),
         Method::Tree => tree(app, input),
+        // A request overwrites what it leaves out here, as upstream's does: nothing else is said.
         Method::Hateoas => Ok(json!({"hateoas_url": format!("{}/hateoas/", call.base_url())})),
+        Method::Products => products(app),
         Method::InstanceCertificate | Method::NodeCertificate => Ok(answer::certificate("", "")),
         // Reports and accounts that only a Master with people watching it has a use for.
         Method::NodeUsage
@@ -63,6 +65,18 @@ pub(super) async fn run(method: Method, app: &Arc<App>, call: &Call, input: &Inp
 
 fn list(items: Vec<Value>) -> Answer {
     Ok(answer::list(items))
+}
+
+/// The configuration names one release for each product.
+fn products(app: &App) -> Answer {
+    let product = |(name, release): &(String, String)| {
+        json!({
+            "product_reference": name,
+            "title": name,
+            "software_release_uri_list": [release],
+        })
+    };
+    list(app.products.iter().map(product).collect())
 }
 
 /// The node's state, if anybody has named that node.

@@ -1,0 +1,183 @@
+//! Waiting until an instance is what it was asked to be.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use slap::document::InstanceDocument;
+use slap::{InstanceState, NodeId, PartitionId};
+
+use super::{Cloud, Order};
+use crate::error::Error;
+use crate::events::Watch;
+use crate::slap_api::RequestReply;
+
+/// Between two questions to a Master that tells of no changes by itself.
+const POLL: Duration = Duration::from_millis(500);
+/// Between two questions to one that does: what it does not tell of is seen all the same.
+const POLL_WOKEN: Duration = Duration::from_secs(5);
+
+/// Why an instance is not what it was asked to be.
+#[derive(Debug, thiserror::Error)]
+pub enum WaitError {
+    /// A call failed.
+    #[error(transparent)]
+    Client(#[from] Error),
+    /// It takes longer than one wanted to wait. It goes on all the same.
+    #[error("{title} is not ready after {} s: {said}", after.as_secs())]
+    Timeout {
+        /// The instance's title.
+        title: String,
+        /// How long was waited.
+        after: Duration,
+        /// What it was at last.
+        said: String,
+    },
+}
+
+/// How far an instance is.
+enum Seen {
+    Ready,
+    /// Not there yet, and why in words.
+    NotYet(String),
+}
+
+impl Cloud {
+    /// Asks, and asks again until the instance is what it shall be: started or stopped as its node
+    /// reports, published where the Master does not tell what nodes report, or gone. `progress`
+    /// hears in words how far it is. `None` for an instance that is gone.
+    ///
+    /// # Errors
+    /// [`WaitError`]
+    pub fn wait(
+        &self,
+        order: &Order,
+        timeout: Duration,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Option<InstanceDocument>, WaitError> {
+        let deadline = Instant::now() + timeout;
+        let mut changes = Changes::new(self, order, timeout);
+        let mut reply = self.request(order)?;
+        loop {
+            let goal = match (&reply, order.state) {
+                (_, Some(goal)) => goal,
+                (RequestReply::Allocated(document), None) => document
+                    .state
+                    .as_deref()
+                    .and_then(|state| state.parse().ok())
+                    .unwrap_or(InstanceState::Started),
+                _ => InstanceState::Started,
+            };
+            let said = match (goal, reply) {
+                (InstanceState::Destroyed, _) => match self.known(&order.title)? {
+                    None => return Ok(None),
+                    Some(_) => "being destroyed".to_owned(),
+                },
+                (_, RequestReply::NotReady { why }) if why.is_empty() => {
+                    "waiting for a partition".to_owned()
+                }
+                (_, RequestReply::NotReady { why }) => why,
+                (_, RequestReply::Allocated(document)) => match self.look(&document, goal)? {
+                    Seen::Ready => return Ok(Some(*document)),
+                    Seen::NotYet(said) => said,
+                },
+            };
+            progress(&said);
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(WaitError::Timeout {
+                    title: order.title.to_string(),
+                    after: timeout,
+                    said,
+                });
+            }
+            changes.wait(deadline - now);
+            reply = match self.request(order) {
+                Ok(reply) => reply,
+                // A Master that is restarted meanwhile is no reason to give up.
+                Err(error) if error.is_master_unreachable() => RequestReply::NotReady {
+                    why: "the Master is away".to_owned(),
+                },
+                Err(error) => return Err(error.into()),
+            };
+        }
+    }
+
+    fn look(&self, document: &InstanceDocument, goal: InstanceState) -> Result<Seen, Error> {
+        let place = format!("on {} of {}", document.partition, document.node);
+        let published = goal == InstanceState::Stopped || !document.connection.is_empty();
+        let published_or = || {
+            if published {
+                Seen::Ready
+            } else {
+                Seen::NotYet(format!("{place}, waiting for its connection parameters"))
+            }
+        };
+        let status = match (
+            NodeId::new(document.node.clone()),
+            PartitionId::new(document.partition.clone()),
+        ) {
+            // A shared instance has no reports of its own.
+            (Ok(node), Ok(partition)) if document.guid.is_some() => {
+                self.client().partition_status(&node, &partition)
+            }
+            _ => return Ok(published_or()),
+        };
+        match status {
+            Ok(status) if status.no_data || status.current == Some(false) => Ok(Seen::NotYet(
+                format!("{place}, waiting for the node to process it"),
+            )),
+            Ok(status) if status.text.starts_with("#error") => Ok(Seen::NotYet(format!(
+                "{place}, failed and tried again: {}",
+                status.text.trim_start_matches("#error").trim()
+            ))),
+            Ok(status) if status.state == goal.as_str() => Ok(Seen::Ready),
+            Ok(_) => Ok(Seen::NotYet(format!("{place}, not yet {goal}"))),
+            Err(error) if error.is_master_unreachable() => Ok(Seen::NotYet(error.to_string())),
+            // Upstream's proxy tells nothing, which is no status.
+            Err(Error::Reply { .. } | Error::NotFound { .. } | Error::Refused { .. }) => {
+                Ok(published_or())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What wakes who waits: the Master's events where it has them.
+struct Changes {
+    woken: Receiver<()>,
+    /// Whether the Master tells of changes.
+    told: bool,
+}
+
+impl Changes {
+    fn new(cloud: &Cloud, order: &Order, lifetime: Duration) -> Self {
+        let (wake, woken) = sync_channel(1);
+        let client = cloud.client().clone();
+        let watch = Watch::Tree(order.title.to_string());
+        // The thread ends with its stream, or with the process: it holds nothing anybody needs.
+        std::thread::spawn(move || {
+            let Ok(events) = client.events(&watch, None, lifetime) else {
+                return;
+            };
+            for _ in events {
+                if let Err(std::sync::mpsc::TrySendError::Disconnected(())) = wake.try_send(()) {
+                    return;
+                }
+            }
+        });
+        Changes { woken, told: false }
+    }
+
+    fn wait(&mut self, most: Duration) {
+        let pause = if self.told { POLL_WOKEN } else { POLL };
+        match self.woken.recv_timeout(pause.min(most)) {
+            Ok(()) => self.told = true,
+            Err(RecvTimeoutError::Timeout) => {}
+            // Nobody tells (any more).
+            Err(RecvTimeoutError::Disconnected) => {
+                self.told = false;
+                std::thread::sleep(POLL.min(most));
+            }
+        }
+    }
+}
