@@ -364,3 +364,52 @@ fn nobody_else_can_plant_a_module() {
     assert!(!place(&cache).contains("planted"));
     assert!(!piped(&rig, "1\n").stdout.contains("planted"));
 }
+
+/// IPython, from PyPI, installed once. `None` when the tests shall do without the network.
+fn ipython(rig: &Rig) -> Option<std::path::PathBuf> {
+    if std::env::var("SLAPOS_TEST_OFFLINE").as_deref() == Ok("1") {
+        eprintln!("SKIPPED: IPython is on PyPI");
+        return None;
+    }
+    let venv = rig.program().target_directory().join("ipython");
+    if !venv.join("bin/ipython").exists() {
+        let python = rig.invoke(Path::new("python3"));
+        python.args(["-m", "venv"]).arg(&venv).run().ok();
+        rig.invoke(&venv.join("bin/pip"))
+            .args(["install", "-q", "--disable-pip-version-check"])
+            .arg("ipython==8.18.1")
+            .run()
+            .ok();
+    }
+    Some(venv)
+}
+
+#[test]
+fn ipython_is_used_where_it_is_installed() {
+    let rig = started();
+    let Some(venv) = ipython(&rig) else { return };
+    let mut terminal = console(&rig, &[]).env("VIRTUAL_ENV", venv).at_terminal();
+    let banner = terminal.wait_for("In [1]:", SOON);
+    assert!(banner.contains("SlapOS console") && banner.contains("IPython 8.18.1"));
+    // It asks where the cursor is, and goes on when nobody answers.
+    let mut answer = |number: u32, line: &str, shown: &str| {
+        terminal.type_line(line);
+        terminal.wait_for(shown, SOON);
+        terminal.wait_for(&format!("In [{number}]:"), SOON);
+    };
+    answer(2, "kvm", KVM);
+    answer(
+        3,
+        "request(kvm, 'a')",
+        "<ComputerPartition 'a' started on part0",
+    );
+    answer(
+        4,
+        "request(kvm, 'a').getConnectionParameter('url')",
+        "NotFoundError: url not found: nothing is published yet",
+    );
+    terminal.press("\x04");
+    terminal.wait_for("exit", SOON);
+    terminal.type_line("y");
+    assert_eq!(terminal.wait_end(SOON).0, 0);
+}

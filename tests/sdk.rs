@@ -279,15 +279,26 @@ try:
     instance.wait(timeout=0)
 except slapos.slap.ResourceNotReady as why:
     print(why)
+def part(name='part0'):
+    return slap.registerComputerPartition('local_computer', name)
 def node():
-    part = slap.registerComputerPartition('local_computer', 'part0')
-    part.setConnectionDict({'backend-url': 'http://b/', 'url': 'https://[::1]/'})
-    part.started()
+    part().setConnectionDict({'backend-url': 'http://b/', 'url': 'https://[::1]/'})
+    part().started()
 timer = threading.Timer(0.2, node)
 timer.start()
 print(instance.wait(timeout=60).getConnectionParameter('url'), instance.getActualState())
 print(instance)
 print(slap.registerComputer('local_computer'), slap.registerOpenOrder().getInformation('mine'))
+child = part().request('http://x/software.cfg', 'default', 'child')
+print(child, child._request_dict['partition_reference'])
+def child_starts():
+    part('part1').setConnectionDict({'a': 'b'})
+    part('part1').started()
+threading.Timer(0.2, child_starts).start()
+print(child.wait(timeout=60).getConnectionParameterDict())
+gone = slap.registerOpenOrder().request('http://x/software.cfg', 'mine', state='destroyed')
+threading.Timer(0.2, lambda: (part('part1').destroyed(), part().destroyed())).start()
+print(gone.wait(timeout=60), list(slap.getOpenOrderDict()))
 ";
     let run = ours(&rig, program).run().ok();
     assert_eq!(
@@ -296,7 +307,10 @@ print(slap.registerComputer('local_computer'), slap.registerOpenOrder().getInfor
          mine is not ready after 0 s: on part0 of local_computer, not yet started\n\
          https://[::1]/ started\n\
          <ComputerPartition 'mine' started on part0 of local_computer https://[::1]/>\n\
-         <Computer local_computer> <SoftwareInstance 'mine' started http://x/software.cfg>\n"
+         <Computer local_computer> <SoftwareInstance 'mine' started http://x/software.cfg>\n\
+         <ComputerPartition 'child' started on part1 of local_computer> child\n\
+         {'a': 'b'}\n\
+         <ComputerPartition 'mine' destroyed on part0 of local_computer https://[::1]/> []\n"
     );
 }
 

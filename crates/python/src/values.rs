@@ -160,7 +160,10 @@ fn read_object(value: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
     let attributes = PyDict::new(value.py());
     for (name, value) in all.cast::<PyDict>()?.iter() {
         let text = name.cast::<PyString>()?.to_cow()?;
-        if text != "_connection_helper" && text != "_hateoas_navigator" {
+        if !matches!(
+            text.as_ref(),
+            "_connection_helper" | "_hateoas_navigator" | "_again"
+        ) {
             attributes.set_item(&name, value)?;
         }
     }

@@ -16,7 +16,8 @@ def main():
     # Whoever is started from the console has no use for it.
     settings = json.loads(os.environ.pop("SLAPOS_CONSOLE"))
     # Python has put this directory where the user's script or current directory belongs.
-    sys.path[0:1] = []
+    if sys.path[0:1] == [os.path.dirname(os.path.abspath(__file__))]:
+        del sys.path[0]
     root = settings["modules"]
     if settings["temporary"]:
         import atexit

@@ -209,7 +209,7 @@ def ipython(main, catalogue, settings: dict) -> int | None:
         sys.stderr.write(errors.text(kind, value, trace.tb_next or trace))
 
     shell.events.register("pre_run_cell", bring)
-    shell.set_custom_exc((names.SlapException,), short)
+    shell.set_custom_exc((names.SlapException, AttributeError), short)
     app.start()
     return 0
 

@@ -19,7 +19,7 @@ from .hateoas import SlapHateoasNavigator, TempDocument
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from logging import Logger
-    from typing import Any, Iterator
+    from typing import Any, Callable, Iterator
 
 __all__ = [
     "slap",
@@ -81,6 +81,12 @@ def _from_wire(class_name: str, arguments: tuple, attributes: dict):
     }[class_name](*arguments)
     made.__dict__.update(attributes)
     return made
+
+
+def _url(value) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("a software release is named by its URL, not by %r" % (value,))
+    return value
 
 
 def _dictionary(value, name: str) -> dict:
@@ -293,9 +299,7 @@ class Supply(_Connected):
         """Have a release installed on a node, or removed from it (`state="destroyed"`)."""
         if state not in ("available", "destroyed"):
             raise ValueError("a release is `available` or `destroyed`, not %r" % (state,))
-        if not software_release or not isinstance(software_release, str):
-            raise ValueError("a software release is named by its URL, not by %r"
-                             % (software_release,))
+        _url(software_release)
         if not computer_guid:
             raise ValueError("name the node: supply(release, \"COMP-1\")")
         self._post("supplySupply", url=software_release, computer_id=computer_guid, state=state)
@@ -338,11 +342,12 @@ class OpenOrder(_Connected):
         Master has no place for the instance, what is returned raises :class:`ResourceNotReady`
         when it is asked about anything.
         """
+        _url(software_release)
         if partition_parameter_kw is not None:
             _dictionary(partition_parameter_kw, "partition_parameter_kw")
         if filter_kw is not None:
             _dictionary(filter_kw, "filter_kw")
-        order = {
+        order: dict = {
             "software_release": software_release,
             "partition_reference": partition_reference,
             "partition_parameter_kw": partition_parameter_kw,
@@ -354,7 +359,7 @@ class OpenOrder(_Connected):
         reply = self._connection_helper.native.request(
             software_release, partition_reference, parameters=partition_parameter_kw,
             software_type=software_type, sla=filter_kw, state=state, shared=shared)
-        return _requested(self, order, reply)
+        return _requested(self, order, reply, lambda: self.request(**order))
 
     def getInformation(self, partition_reference: str) -> SoftwareInstance:
         """What the Master knows about one of my instance trees; it changes nothing."""
@@ -384,7 +389,7 @@ class OpenOrder(_Connected):
         return computer
 
 
-def _requested(requester: _Connected, order: dict, reply) -> ComputerPartition:
+def _requested(requester: _Connected, order: dict, reply, again) -> ComputerPartition:
     """What a request returns: the Master's answer, or a placeholder with the reason."""
     if isinstance(reply, str):
         partition = ComputerPartition(request_dict=order)
@@ -394,6 +399,7 @@ def _requested(requester: _Connected, order: dict, reply) -> ComputerPartition:
         partition.__dict__.update(reply.__dict__)
         partition._request_dict = order
     partition._connect(requester)
+    partition._again = again
     return partition
 
 
@@ -488,6 +494,8 @@ class ComputerPartition(_Connected):
     """An instance, and the partition of a node it has."""
 
     _parameter_dict: dict | None
+    _why: str
+    _again: Callable[[], ComputerPartition]
     _software_release_document: SoftwareRelease | None
 
     def __init__(self, computer_id: str | None = None, partition_id: str | None = None,
@@ -670,30 +678,37 @@ class ComputerPartition(_Connected):
         published. It raises :class:`ResourceNotReady` with the reason after `timeout` seconds
         (None waits for ever).
         """
-        order = self._request_dict
-        if not order:
+        again = self.__dict__.get("_again")
+        if again is None:
             raise TypeError("only what request() has returned can be waited for")
+        order = self._request_dict or {}
+        title = order["partition_reference"]
+        goal = state or order.get("state") or self.__dict__.get("_requested_state")
         deadline = time.monotonic() + (timeout or 0)
-        ask = OpenOrder()
-        ask._connect(self)
         while True:
-            why = self._waits_for(state)
+            why = self._is_there(title) if goal == "destroyed" else self._waits_for(goal)
             if why is None:
                 return self
             if timeout is not None and time.monotonic() >= deadline:
-                raise ResourceNotReady(
-                    "%s is not ready after %g s: %s" % (order["partition_reference"], timeout, why))
+                raise ResourceNotReady("%s is not ready after %g s: %s" % (title, timeout, why))
             time.sleep(_POLL)
+            if goal == "destroyed":
+                continue  # to ask again for what is gone would make a new one
             try:
-                again = ask.request(order["software_release"], order["partition_reference"],
-                                    shared=order.get("shared"))
+                self.__dict__.update(again().__dict__)
             except (ConnectionError, ServerError) as error:
                 # A Master that is restarted meanwhile is no reason to give up.
                 self._why = str(error)
-                continue
-            again._request_dict = order
-            self.__dict__.clear()
-            self.__dict__.update(again.__dict__)
+
+    def _is_there(self, title: str) -> str | None:
+        """Why it is not gone, or None when it is."""
+        try:
+            self._connection_helper.native.instance_tree(title)
+        except NotFoundError:
+            return None
+        except (ConnectionError, ServerError) as error:
+            return str(error)
+        return "being destroyed"
 
     def _waits_for(self, goal: str | None) -> str | None:
         """Why it is not ready, or None when it is."""
@@ -740,6 +755,11 @@ class ComputerPartition(_Connected):
         empty: an instance says all it wants every time it is processed.
         """
         order = {
+            "software_release": _url(software_release),
+            "partition_reference": partition_reference,
+            "state": state,
+        }
+        fields = {
             "software_release": software_release,
             "software_type": software_type or DEFAULT_SOFTWARE_TYPE,
             "partition_reference": partition_reference,
@@ -751,10 +771,12 @@ class ComputerPartition(_Connected):
         }
         self._remember(partition_reference)
         try:
-            reply = _native.loads(self._say("requestComputerPartition", **order))
+            reply = _native.loads(self._say("requestComputerPartition", **fields))
         except ResourceNotReady as error:
             reply = str(error).partition(" - ")[2]
-        return _requested(self, order, reply)
+        return _requested(self, order, reply, lambda: self.request(
+            software_release, software_type, partition_reference, shared,
+            partition_parameter_kw, filter_kw, state))
 
     def _remember(self, title: str | None) -> None:
         """Note what the instance has asked for, where its node looks for it."""
