@@ -12,13 +12,14 @@ use testkit::{Invocation, Rig, Run, Terminal};
 const SOON: Duration = Duration::from_secs(60);
 
 const WEBRUNNER: &str = "https://example.com/webrunner/software.cfg";
+const MYSQL: &str = "https://example.com/mysql/software.cfg";
 const KVM: &str = "https://example.com/kvm/software.cfg";
 
 /// A Master with products and free partitions, and a client's configuration with aliases.
 fn rig() -> Rig {
     let rig = Rig::builder(env!("CARGO_BIN_EXE_slapos"))
         .proxy_option(&format!(
-            "software_product_list =\n  kvm {KVM}\n  mysql-5.1 https://example.com/mysql/software.cfg"
+            "software_product_list =\n  kvm {KVM}\n  mysql-5.1 {MYSQL}"
         ))
         .build();
     rig.program().python_module();
@@ -87,7 +88,7 @@ fn a_script_has_the_names_of_the_console_and_arguments_of_its_own() {
          if __name__ == '__main__':\n    print(sys.argv, __file__, sibling.word)\n\
          def later():\n    return webrunner, my_sql, software_list['my-sql']\n\
          print(later())\n\
-         print(product.kvm, product['mysql-5.1'], kvm, product.webrunner)\n\
+         print(product.kvm, product['mysql-5.1'], mysql_5_1, product.webrunner)\n\
          print(config.master_url, config.key_file, callable(remove), slapos.slap.slap())\n\
          sys.exit(7)\n",
     );
@@ -98,7 +99,7 @@ fn a_script_has_the_names_of_the_console_and_arguments_of_its_own() {
     let expected = format!(
         "['script.py', '--cfg', 'x', '-v', '--', '--version'] script.py found\n\
          ('{WEBRUNNER}', 'https://example.com/my.cfg', 'https://example.com/my.cfg')\n\
-         {KVM} https://example.com/mysql/software.cfg {KVM} {WEBRUNNER}\n\
+         {KVM} {MYSQL} {MYSQL} {WEBRUNNER}\n\
          {} None True <slap not connected>\n",
         rig.master_url()
     );
@@ -175,7 +176,7 @@ fn a_person_types() {
     assert_eq!(answer(&mut terminal, "webrunner"), format!("'{WEBRUNNER}'"));
     let listed = answer(&mut terminal, "software_list");
     assert!(
-        listed.starts_with('{') && listed.contains("'my-sql': 'https://"),
+        listed.starts_with('{') && listed.contains(&format!("'mysql-5.1': '{MYSQL}'")),
         "{listed}"
     );
     assert_eq!(
@@ -187,10 +188,10 @@ fn a_person_types() {
          NotFoundError: url not found: nothing is published yet"
     );
     // Products are completed, and none of them is asked for.
-    terminal.press("product.my\t");
-    terminal.wait_for("product.my_sql", SOON);
+    terminal.press("product.mys\t");
+    terminal.wait_for("product.mysql_5_1", SOON);
     terminal.press("\r");
-    terminal.wait_for("'https://example.com/my.cfg'", SOON);
+    terminal.wait_for(MYSQL, SOON);
     terminal.press("webr\t\r");
     terminal.wait_for(WEBRUNNER, SOON);
     terminal.wait_for(">>> ", SOON);

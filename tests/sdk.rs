@@ -297,7 +297,7 @@ def child_starts():
 threading.Timer(0.2, child_starts).start()
 print(child.wait(timeout=60).getConnectionParameterDict())
 gone = slap.registerOpenOrder().request('http://x/software.cfg', 'mine', state='destroyed')
-threading.Timer(0.2, lambda: (part('part1').destroyed(), part().destroyed())).start()
+threading.Timer(0.2, lambda: [part(name).destroyed() for name in ('part0', 'part1', 'part0')]).start()
 print(gone.wait(timeout=60), list(slap.getOpenOrderDict()))
 ";
     let run = ours(&rig, program).run().ok();

@@ -1,13 +1,14 @@
 //! Which configuration file counts, and what a client reads of it (C 2).
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use slap::config::Config;
-use slap_client::{Cloud, Profile};
+use slap_client::{Cloud, Profile, Settings};
 pub(crate) use slap_client::{expand_home, home};
 
-use crate::args::client::ClientConfig;
+use crate::args::client::{ClientConfig, Console};
 use crate::failure::Failure;
 
 /// Largest configuration file, in bytes.
@@ -78,71 +79,29 @@ pub(crate) fn cloud(arguments: &ClientConfig) -> Result<Cloud, Failure> {
     Ok(Cloud::open(&profile(arguments)?)?)
 }
 
-/// What the console is told of the Master.
-pub(crate) struct ConsoleSettings {
-    pub(crate) file: PathBuf,
-    pub(crate) master_url: String,
-    pub(crate) key_file: Option<PathBuf>,
-    pub(crate) cert_file: Option<PathBuf>,
-    pub(crate) master_ca_file: Option<PathBuf>,
-    pub(crate) verify: bool,
-    pub(crate) master_rest_url: Option<String>,
-    pub(crate) aliases: std::collections::BTreeMap<String, String>,
-}
-
-/// What the console's options and the configuration say; the options win.
-pub(crate) fn console(
-    arguments: &crate::args::client::Console,
-) -> Result<ConsoleSettings, Failure> {
-    let file = client_file(arguments.config.cfg.as_deref());
-    let config = match read(&file) {
-        Ok(config) => config,
-        Err(_) if arguments.master_url.is_some() && !file.exists() => Config::default(),
-        Err(failure) => return Err(failure),
-    };
-    let get = |section: &str, option: &str| -> Result<Option<String>, Failure> {
-        config
-            .get(section, option)
-            .map(|value| value.filter(|value| !value.is_empty()))
-            .map_err(|error| Failure::new(format!("{}: {error}", file.display())))
-    };
-    let either = |option: &str| -> Result<Option<PathBuf>, Failure> {
-        let value = match get("slapconsole", option)? {
-            Some(value) => Some(value),
-            None => get("slapos", option)?,
-        };
-        Ok(value.map(|value| expand_home(Path::new(&value))))
-    };
-    let master_url = match &arguments.master_url {
-        Some(url) => url.clone(),
-        None => get("slapos", "master_url")?.ok_or_else(|| {
-            Failure::new(format!(
-                "No option `master_url` in section [slapos] of {}",
-                file.display()
-            ))
-        })?,
-    };
-    let mut aliases = std::collections::BTreeMap::new();
-    for line in get("slapconsole", "alias")?.unwrap_or_default().lines() {
-        if let Some((name, url)) = line.trim().split_once(char::is_whitespace) {
-            aliases.insert(name.to_owned(), url.trim().to_owned());
+/// What the console's options and the configuration say; the options win, and without a
+/// configuration they have to be enough.
+pub(crate) fn console(arguments: &Console) -> Result<Profile, Failure> {
+    let mut profile = match (profile(&arguments.config), &arguments.master_url) {
+        (Ok(mut profile), url) => {
+            if let Some(url) = url {
+                profile.settings.master_url.clone_from(url);
+            }
+            profile
         }
-    }
-    Ok(ConsoleSettings {
-        master_url,
-        key_file: match &arguments.key_file {
-            Some(file) => Some(file.clone()),
-            None => either("key_file")?,
+        (Err(_), Some(url)) if !client_file(arguments.config.cfg.as_deref()).exists() => Profile {
+            file: client_file(arguments.config.cfg.as_deref()),
+            settings: Settings::new(url),
+            rest_url: None,
+            aliases: BTreeMap::new(),
         },
-        cert_file: match &arguments.cert_file {
-            Some(file) => Some(file.clone()),
-            None => either("cert_file")?,
-        },
-        master_ca_file: either("master_ca_file")?,
-        verify: !get("slapos", "master_tls_verify")?
-            .is_some_and(|word| word.eq_ignore_ascii_case("false")),
-        master_rest_url: get("slapos", "master_rest_url")?,
-        aliases,
-        file,
-    })
+        (Err(failure), _) => return Err(failure),
+    };
+    let (certificate, key) = profile.settings.certificate.take().unzip();
+    profile.settings.certificate = arguments
+        .cert_file
+        .clone()
+        .or(certificate)
+        .zip(arguments.key_file.clone().or(key));
+    Ok(profile)
 }

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use slap::{InstanceState, InstanceTitle, NodeId, PartitionId, ReleaseUrl, Value};
 use slap_client::{
-    Client, Error, Hateoas, InstanceTreeInfo, Request, RequestReply, Settings, Trust,
+    Cloud, Error, InstanceTreeInfo, Order, Product, Profile, RequestReply, Settings, Trust,
     normalise_master_url,
 };
 
@@ -31,10 +31,8 @@ type Told<'py> = (
 /// A connection to a Master: safe from any thread, and nothing is read or sent before it is used.
 #[pyclass(frozen, module = "slapos.slap._native")]
 pub(crate) struct Connection {
-    settings: Settings,
-    rest_url: Option<String>,
-    client: Arc<Mutex<Option<Client>>>,
-    documents: Arc<Mutex<Option<Hateoas>>>,
+    profile: Arc<Profile>,
+    cloud: Arc<Mutex<Option<Cloud>>>,
 }
 
 #[pymethods]
@@ -73,23 +71,26 @@ impl Connection {
             settings.timeout = Duration::from_secs_f64(seconds.min(TIMEOUT_MAX));
         }
         Ok(Connection {
-            settings,
-            rest_url: rest_url.filter(|url| !url.is_empty()),
-            client: Arc::default(),
-            documents: Arc::default(),
+            profile: Arc::new(Profile {
+                file: PathBuf::new(),
+                settings,
+                rest_url: rest_url.filter(|url| !url.is_empty()),
+                aliases: BTreeMap::new(),
+            }),
+            cloud: Arc::default(),
         })
     }
 
     /// The Master's URL, ending in `/`.
     #[getter]
     fn master_url(&self) -> String {
-        normalise_master_url(&self.settings.master_url)
+        normalise_master_url(&self.profile.settings.master_url)
     }
 
     /// Reads from an endpoint; its answer as it came.
     fn ask(&self, py: Python<'_>, call: String, fields: Vec<(String, String)>) -> PyResult<String> {
-        self.run(py, move |connected| {
-            connected.client()?.ask(&call, &borrowed(&fields))
+        self.run(py, move |cloud| {
+            cloud.client().ask(&call, &borrowed(&fields))
         })
     }
 
@@ -108,11 +109,9 @@ impl Connection {
             }
             None => None,
         };
-        self.run(py, move |connected| {
+        self.run(py, move |cloud| {
             let partition = partition.as_ref().map(|(node, name)| (node, name));
-            connected
-                .client()?
-                .tell(&call, &borrowed(&fields), partition)
+            cloud.client().tell(&call, &borrowed(&fields), partition)
         })
     }
 
@@ -137,31 +136,16 @@ impl Connection {
         let state = state.map(parsed::<InstanceState>).transpose()?;
         let parameters = parameters.map(dict_from_python).transpose()?;
         let sla = sla.map(dict_from_python).transpose()?;
-        let reply = self.run(py, move |connected| {
-            let client = connected.client()?;
-            let known = if parameters.is_some()
-                && software_type.is_some()
-                && state.is_some()
-                && shared.is_some()
-            {
-                None
-            } else {
-                connected.known(&title)?
-            };
-            let known = known.as_ref();
-            client.request(&Request {
-                requester: None,
-                release,
-                software_type: software_type
-                    .or_else(|| known?.software_type.parse().ok())
-                    .unwrap_or_default(),
-                parameters: parameters.unwrap_or_else(|| known.map(held).unwrap_or_default()),
-                sla: sla.unwrap_or_default(),
-                state: state.or_else(|| known?.state.split('_').next()?.parse().ok()),
-                shared: shared.unwrap_or_else(|| known.is_some_and(|tree| tree.shared)),
-                title,
-            })
-        })?;
+        let order = Order {
+            title,
+            release,
+            software_type,
+            parameters,
+            sla,
+            state,
+            shared,
+        };
+        let reply = self.run(py, move |cloud| cloud.request(&order))?;
         match reply {
             RequestReply::Allocated(document) => {
                 to_python(py, &document.to_value()).map(Bound::unbind)
@@ -172,24 +156,29 @@ impl Connection {
 
     /// A one-time token by which a compute node is enrolled.
     fn token(&self, py: Python<'_>) -> PyResult<String> {
-        self.run(py, |connected| connected.documents()?.node_token())
+        self.run(py, |cloud| cloud.documents()?.node_token())
     }
 
     /// The products of the Master and the best release of each; `None` where it lists none.
     fn catalogue(&self, py: Python<'_>) -> PyResult<Option<BTreeMap<String, String>>> {
-        self.run(py, |connected| {
-            // Whether the Master is there at all is told apart from what it lists.
-            match connected.client()?.hateoas_url() {
-                Err(error) if error.is_master_unreachable() => Err(error),
-                _ => Ok(None),
-            }
+        self.run(py, |cloud| match cloud.products() {
+            Ok(products) => Ok(products.map(|products| {
+                let best = |product: Product| {
+                    let release = product.releases.into_iter().next()?;
+                    Some((product.reference, release))
+                };
+                products.into_iter().filter_map(best).collect()
+            })),
+            // Another Master has its own way not to know the call.
+            Err(error) if error.is_master_unreachable() => Err(error),
+            Err(_) => Ok(None),
         })
     }
 
     /// My instance trees: title and release.
     fn instance_trees(&self, py: Python<'_>) -> PyResult<Vec<(String, String)>> {
-        self.run(py, |connected| {
-            let trees = connected.documents()?.instance_trees()?;
+        self.run(py, |cloud| {
+            let trees = cloud.documents()?.instance_trees()?;
             Ok(trees
                 .into_iter()
                 .map(|tree| (tree.title, tree.release))
@@ -201,8 +190,8 @@ impl Connection {
     /// more than one form, read: its parameters and what it published.
     fn instance_tree<'py>(&self, py: Python<'py>, title: &str) -> PyResult<Told<'py>> {
         let title: InstanceTitle = parsed(title)?;
-        let (fields, tree) = self.run(py, move |connected| {
-            let fields = connected.documents()?.instance_tree_fields(&title)?;
+        let (fields, tree) = self.run(py, move |cloud| {
+            let fields = cloud.documents()?.instance_tree_fields(&title)?;
             let tree = InstanceTreeInfo::from_fields(&title, &fields);
             Ok((fields, tree))
         })?;
@@ -215,8 +204,8 @@ impl Connection {
 
     /// The compute nodes I may see: reference and title.
     fn nodes(&self, py: Python<'_>) -> PyResult<Vec<(String, String)>> {
-        self.run(py, |connected| {
-            let nodes = connected.documents()?.nodes()?;
+        self.run(py, |cloud| {
+            let nodes = cloud.documents()?.nodes()?;
             Ok(nodes
                 .into_iter()
                 .map(|node| (node.reference, node.title))
@@ -227,83 +216,34 @@ impl Connection {
     /// One compute node: reference and title.
     fn node(&self, py: Python<'_>, reference: &str) -> PyResult<(String, String)> {
         let reference: NodeId = parsed(reference)?;
-        self.run(py, move |connected| {
-            let node = connected.documents()?.node(&reference)?;
+        self.run(py, move |cloud| {
+            let node = cloud.documents()?.node(&reference)?;
             Ok((node.reference, node.title))
         })
     }
 }
 
 impl Connection {
+    /// Does this with the Master, which is made at the first call: nothing is read before it is
+    /// needed, and what was wrong then may have been put right since.
     fn run<T: Send + 'static>(
         &self,
         py: Python<'_>,
-        work: impl FnOnce(&Connected) -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce(&Cloud) -> Result<T, Error> + Send + 'static,
     ) -> PyResult<T> {
-        let connected = Connected {
-            settings: self.settings.clone(),
-            rest_url: self.rest_url.clone(),
-            client: Arc::clone(&self.client),
-            documents: Arc::clone(&self.documents),
-        };
-        outside(py, move || work(&connected))?.map_err(|error| raise(py, &error))
-    }
-}
-
-/// What a call works with on its own thread: made at the first call, so that nothing is read before
-/// it is needed and what was wrong then may have been put right since.
-struct Connected {
-    settings: Settings,
-    rest_url: Option<String>,
-    client: Arc<Mutex<Option<Client>>>,
-    documents: Arc<Mutex<Option<Hateoas>>>,
-}
-
-impl Connected {
-    fn client(&self) -> Result<Client, Error> {
-        let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = &*kept {
-            return Ok(client.clone());
-        }
-        let client = Client::new(self.settings.clone())?;
-        *kept = Some(client.clone());
-        Ok(client)
-    }
-
-    fn documents(&self) -> Result<Hateoas, Error> {
-        let kept = || {
-            self.documents
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        if let Some(documents) = &*kept() {
-            return Ok(documents.clone());
-        }
-        let documents = Hateoas::open(&self.client()?, self.rest_url.as_deref())?;
-        *kept() = Some(documents.clone());
-        Ok(documents)
-    }
-
-    /// What the Master holds of this title, where it tells.
-    fn known(&self, title: &InstanceTitle) -> Result<Option<InstanceTreeInfo>, Error> {
-        match self
-            .documents()
-            .and_then(|documents| documents.instance_tree(title))
-        {
-            Ok(tree) => Ok(Some(tree)),
-            Err(Error::NotFound { .. } | Error::NoHateoas { .. } | Error::NotReady { .. }) => {
-                Ok(None)
+        let (profile, kept) = (Arc::clone(&self.profile), Arc::clone(&self.cloud));
+        let cloud = move || -> Result<Cloud, Error> {
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(cloud) = &*kept {
+                return Ok(cloud.clone());
             }
-            Err(error) => Err(error),
-        }
+            let cloud = Cloud::open(&profile)?;
+            *kept = Some(cloud.clone());
+            Ok(cloud)
+        };
+        outside(py, move || cloud().and_then(|cloud| work(&cloud)))?
+            .map_err(|error| raise(py, &error))
     }
-}
-
-fn held(tree: &InstanceTreeInfo) -> BTreeMap<String, Value> {
-    tree.parameters
-        .iter()
-        .map(|(key, value)| (key.clone(), Value::text(value)))
-        .collect()
 }
 
 fn borrowed(fields: &[(String, String)]) -> Vec<(&str, &str)> {

@@ -11,7 +11,7 @@ pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     let text = error.to_string();
     match error {
         Error::NotReady { what, detail } => ours(py, "ResourceNotReady", &not_ready(what, detail)),
-        Error::NotFound { .. } => ours(py, "NotFoundError", &text),
+        Error::NotFound { .. } | Error::UnknownName { .. } => ours(py, "NotFoundError", &text),
         Error::Server { status, .. } => with_status(py, "ServerError", &text, *status),
         Error::Refused { status, .. } => {
             let class = match status {

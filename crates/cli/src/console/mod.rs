@@ -9,6 +9,7 @@ mod modules;
 use std::os::unix::process::CommandExt;
 
 use serde_json::json;
+use slap_client::Trust;
 
 use crate::CommandResult;
 use crate::args::client::Console;
@@ -18,21 +19,27 @@ use crate::settings;
 const VARIABLE: &str = "SLAPOS_CONSOLE";
 
 pub(crate) fn run(arguments: &Console) -> CommandResult {
-    let master = settings::console(arguments)?;
+    let profile = settings::console(arguments)?;
     let modules = modules::find()?;
+    let settings = &profile.settings;
+    let (certificate, key) = settings.certificate.clone().unzip();
+    let authority = match &settings.trust {
+        Trust::CaFile(file) => Some(file),
+        _ => None,
+    };
     let told = json!({
         "modules": modules.directory,
         "own_module": modules.own,
         "native": modules.native,
         "temporary": modules.temporary,
-        "file": master.file,
-        "master_url": master.master_url,
-        "key_file": master.key_file,
-        "cert_file": master.cert_file,
-        "master_ca_file": master.master_ca_file,
-        "verify": master.verify,
-        "master_rest_url": master.master_rest_url,
-        "aliases": master.aliases,
+        "file": profile.file,
+        "master_url": settings.master_url,
+        "key_file": key,
+        "cert_file": certificate,
+        "master_ca_file": authority,
+        "verify": settings.trust != Trust::Insecure,
+        "master_rest_url": profile.rest_url,
+        "aliases": profile.aliases,
         "shell": arguments.shell(),
         "script": !arguments.script.is_empty(),
     });
