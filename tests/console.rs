@@ -369,7 +369,6 @@ fn nobody_else_can_plant_a_module() {
 /// IPython, from PyPI, installed once. `None` when the tests shall do without the network.
 fn ipython(rig: &Rig) -> Option<std::path::PathBuf> {
     if std::env::var("SLAPOS_TEST_OFFLINE").as_deref() == Ok("1") {
-        eprintln!("SKIPPED: IPython is on PyPI");
         return None;
     }
     let venv = rig.program().target_directory().join("ipython");
@@ -413,4 +412,49 @@ fn ipython_is_used_where_it_is_installed() {
     terminal.wait_for("exit", SOON);
     terminal.type_line("y");
     assert_eq!(terminal.wait_end(SOON).0, 0);
+}
+
+#[test]
+fn the_tutorials_lines_work_with_a_master_behind_tls() {
+    let rig = rig();
+    rig.start_full_master();
+    let (welcome, url) = (rig.welcome(), rig.full_master_url());
+    rig.slapos(["configure", "client", "--force", "--master-url", &url])
+        .args(["--token", &welcome.token])
+        .args(["--fingerprint", &welcome.fingerprint])
+        .run()
+        .ok();
+    for line in [
+        &["product", "add", "wordpress"][..],
+        &["product", "release", "add", "wordpress", KVM],
+    ] {
+        let data = rig.full_master_data();
+        let line = rig.slapos(["master"]).args(line).arg("--data-dir");
+        line.arg(data).run().ok();
+    }
+    // The names of the catalogue, and the library by hand: whom to believe is in the configuration.
+    let run = piped(
+        &rig,
+        "software_list\n\
+         instance_a = request(wordpress, \"Wordpress A from console\")\n\
+         instance_a.getState()\n\
+         slap = slapos.slap.slap()\n\
+         slap.initializeConnection(\n  config.master_url,\n  key_file=config.key_file,\n  \
+         cert_file=config.cert_file\n)\n\
+         list(slap.getOpenOrderDict())\n\
+         supply(product.wordpress, \"mycomputer\")\n",
+    )
+    .ok();
+    assert_eq!(
+        run.stdout,
+        format!("{{'wordpress': '{KVM}'}}\n['Wordpress A from console']\n")
+    );
+    assert_eq!(
+        run.stderr,
+        "Traceback (most recent call last):\n  File \"<console>\", line 1, in <module>\n\
+         ResourceNotReady: /requestComputerPartition - project PROJ-1 has no node yet \
+         (slapos node register)\n\
+         Traceback (most recent call last):\n  File \"<console>\", line 1, in <module>\n\
+         NotFoundError: supplySupply: there is no compute node mycomputer that you may see\n"
+    );
 }
