@@ -35,6 +35,11 @@ impl Failure {
         }
     }
 
+    /// Somebody pressed Ctrl-C: nothing to say, and the code shells know for it.
+    pub(crate) fn interrupted() -> Self {
+        Failure::new("").exit_code(130)
+    }
+
     /// An error with the chain of its causes.
     pub(crate) fn of(error: &dyn StdError) -> Self {
         let mut failure = Failure::new(error);
@@ -69,6 +74,9 @@ impl Failure {
 
     /// Prints the failure and gives the exit code.
     pub(crate) fn report(self, verbose: u8) -> ExitCode {
+        if self.message.is_empty() {
+            return ExitCode::from(self.code);
+        }
         let red = crate::output::stderr_style("\x1b[1;31m");
         let cyan = crate::output::stderr_style("\x1b[36m");
         let off = crate::output::stderr_style("\x1b[0m");
@@ -110,6 +118,9 @@ impl From<slap_client::Error> for Failure {
             Error::Refused {
                 status: 401 | 403, ..
             } => failure.hint("check `cert_file` and `key_file` in your configuration"),
+            Error::File { path, .. } if !path.exists() => {
+                failure.hint("`slapos login` gets a new key and certificate")
+            }
             Error::NoHateoas { .. } => {
                 failure.hint("name the place of its documents with `master_rest_url` in [slapos]")
             }

@@ -6,6 +6,7 @@
 mod args;
 mod commands;
 mod console;
+mod contexts;
 mod enrol;
 mod failure;
 mod help;

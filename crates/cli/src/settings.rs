@@ -5,10 +5,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use slap::config::Config;
-use slap_client::{Cloud, Profile, Settings};
+use slap_client::{Cloud, Profile, ProfileError, Settings};
 pub(crate) use slap_client::{expand_home, home};
 
 use crate::args::client::{ClientConfig, Console};
+use crate::contexts;
 use crate::failure::Failure;
 
 /// Largest configuration file, in bytes.
@@ -25,7 +26,7 @@ pub(crate) fn node_file(cfg: Option<&Path>) -> PathBuf {
 /// The file a client's command uses: `--cfg`, `$SLAPOS_CLIENT_CONFIGURATION`, the user's own.
 pub(crate) fn client_file(cfg: Option<&Path>) -> PathBuf {
     discover(cfg, "SLAPOS_CLIENT_CONFIGURATION", || {
-        home().join(".slapos/slapos-client.cfg")
+        contexts::file(&contexts::current())
     })
 }
 
@@ -69,9 +70,28 @@ pub(crate) fn read(path: &Path) -> Result<Config, Failure> {
         .map_err(|error| Failure::new(format!("Cannot parse {}: {error}", path.display())))
 }
 
-/// What the client's configuration says.
+/// What the client's configuration says; `$SLAPOS_MASTER_URL` names another Master, or one for whoever
+/// has no configuration, unless the command line says which one is meant.
 pub(crate) fn profile(arguments: &ClientConfig) -> Result<Profile, Failure> {
-    Ok(Profile::read(&client_file(arguments.cfg.as_deref()))?)
+    let file = contexts::client_file(arguments)?;
+    let other = std::env::var("SLAPOS_MASTER_URL")
+        .ok()
+        .filter(|url| !url.is_empty() && arguments.cfg.is_none() && arguments.context.is_none());
+    let Some(url) = other else {
+        return Ok(Profile::read(&file)?);
+    };
+    match Profile::read(&file) {
+        Ok(mut profile) => {
+            profile.settings.master_url = url;
+            profile.rest_url = None;
+            Ok(profile)
+        }
+        Err(ProfileError::Missing { .. }) => {
+            let text = format!("[slapos]\nmaster_url = {}\n", url.replace('%', "%%"));
+            Ok(Profile::parse(&text, &file)?)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The Master of the client's configuration, as its user sees it.
@@ -82,6 +102,7 @@ pub(crate) fn cloud(arguments: &ClientConfig) -> Result<Cloud, Failure> {
 /// What the console's options and the configuration say; the options win, and without a
 /// configuration they have to be enough.
 pub(crate) fn console(arguments: &Console) -> Result<Profile, Failure> {
+    let file = contexts::client_file(&arguments.config)?;
     let mut profile = match (profile(&arguments.config), &arguments.master_url) {
         (Ok(mut profile), url) => {
             if let Some(url) = url {
@@ -89,8 +110,8 @@ pub(crate) fn console(arguments: &Console) -> Result<Profile, Failure> {
             }
             profile
         }
-        (Err(_), Some(url)) if !client_file(arguments.config.cfg.as_deref()).exists() => Profile {
-            file: client_file(arguments.config.cfg.as_deref()),
+        (Err(_), Some(url)) if !file.exists() => Profile {
+            file,
             settings: Settings::new(url),
             rest_url: None,
             aliases: BTreeMap::new(),

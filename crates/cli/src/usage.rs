@@ -160,6 +160,11 @@ fn failure(error: &clap::Error, whole: &Command, words: &[String]) -> Failure {
             }
             Failure::new(format!("`{name}` has no use for `{argument}`")).hint(usage())
         }
+        // Options belong behind the command they are of.
+        ErrorKind::UnknownArgument if has_option(command, &argument) => Failure::new(format!(
+            "`{argument}` stands before the command it is an option of"
+        ))
+        .hint(format!("write `{name} {argument} …`")),
         ErrorKind::UnknownArgument => {
             let failure = Failure::new(format!("`{name}` has no option `{argument}`"));
             match text(error, ContextKind::SuggestedArg) {
@@ -214,6 +219,20 @@ fn failure(error: &clap::Error, whole: &Command, words: &[String]) -> Failure {
         }
     };
     failure.code(Code::Usage)
+}
+
+/// Whether a command has this option, as `--name` or `--name=value`.
+fn has_option(command: &Command, argument: &str) -> bool {
+    let name = argument.split('=').next().unwrap_or_default();
+    let Some(long) = name.strip_prefix("--") else {
+        return false;
+    };
+    command.get_arguments().any(|known| {
+        known.get_long() == Some(long)
+            || known
+                .get_all_aliases()
+                .is_some_and(|aliases| aliases.contains(&long))
+    })
 }
 
 /// The values an option takes, and the one that may have been meant.

@@ -12,9 +12,13 @@ use super::OutputFormat;
 /// Where a client's configuration is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ClientConfig {
-    /// Configuration file [default: $SLAPOS_CLIENT_CONFIGURATION, then ~/.slapos/slapos-client.cfg]
+    /// Configuration file [default: $SLAPOS_CLIENT_CONFIGURATION, then that of the current context,
+    /// ~/.slapos/slapos-client.cfg]
     #[arg(long, value_name = "FILE")]
     pub(crate) cfg: Option<PathBuf>,
+    /// The Master of this context [default: $SLAPOS_CONTEXT, then `slapos context use`]
+    #[arg(long, value_name = "CONTEXT", conflicts_with = "cfg")]
+    pub(crate) context: Option<String>,
 }
 
 /// Ask for an instance, change one, or see its state and connection parameters

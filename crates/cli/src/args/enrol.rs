@@ -10,7 +10,6 @@ use super::client::ClientConfig;
 /// Set up this program for use with a Master
 #[derive(Debug, Subcommand)]
 pub(crate) enum Configure {
-    /// Get a certificate for yourself, and write the client's configuration
     Client(ConfigureClient),
 }
 
@@ -24,8 +23,16 @@ pub(crate) struct Access {
     /// https://panel.rapid.space]
     #[arg(long, value_name = "URL")]
     pub(crate) master_url_web: Option<String>,
-    /// One-time token [default: asked for]
-    #[arg(long)]
+    #[command(flatten)]
+    pub(crate) proof: Proof,
+}
+
+/// How the Master is recognised, and the token it gave.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Proof {
+    /// One-time token; every user of this machine can read a command line, so better say it when
+    /// asked, on the standard input, or in the environment
+    #[arg(long, env = "SLAPOS_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// SHA-256 fingerprint of the certificate of the Master's own authority, which the Master
     /// printed when it was started

@@ -1,6 +1,7 @@
 //! What may be typed: the whole command line, with upstream's words (C 1).
 
 pub(crate) mod client;
+pub(crate) mod contexts;
 pub(crate) mod enrol;
 pub(crate) mod master;
 pub(crate) mod node;
@@ -101,7 +102,6 @@ pub(crate) enum OutputFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Ask for an instance, change one, or see its state and connection parameters
     Request(client::Request),
     /// Ask a node to install a software release
     Supply(client::Supply),
@@ -113,12 +113,14 @@ pub(crate) enum Command {
     /// Look at compute nodes
     #[command(subcommand, arg_required_else_help = true)]
     Computer(client::Computer),
-    /// Python with this Master in it: a shell, or a script
     Console(client::Console),
+    Login(contexts::Login),
+    Logout(contexts::Logout),
+    #[command(subcommand, arg_required_else_help = true)]
+    Context(contexts::Context),
     /// Set up this program for use with a Master
     #[command(subcommand, arg_required_else_help = true)]
     Configure(enrol::Configure),
-    /// Run this machine as a compute node
     Node(Box<node::Node>),
     /// Run a Master for many users and nodes, and administrate it
     #[command(subcommand, arg_required_else_help = true)]
@@ -126,7 +128,6 @@ pub(crate) enum Command {
     /// A Master for one machine, without security, on loopback
     #[command(subcommand, arg_required_else_help = true)]
     Proxy(proxy::Proxy),
-    /// Master, node and processing loop on this machine, as an ordinary user
     Standalone(standalone::Standalone),
     /// Print the completion script of a shell
     Complete(Complete),

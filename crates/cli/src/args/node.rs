@@ -25,7 +25,6 @@ pub(crate) struct NodeConfig {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
-    /// Register this machine as a compute node of a Master
     Register(Box<super::enrol::Register>),
     /// Prepare this machine: partitions, addresses; tell the Master
     Format(Format),

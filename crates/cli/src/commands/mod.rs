@@ -3,6 +3,7 @@
 mod complete;
 mod computer;
 mod configure;
+mod context;
 mod master;
 mod node;
 mod proxy;
@@ -47,6 +48,9 @@ pub(crate) fn run(command: Command, global: &Global) -> CommandResult {
         Command::Computer(Computer::List(arguments)) => computer::list(&arguments),
         Command::Computer(Computer::Info(arguments)) => computer::info(&arguments),
         Command::Console(arguments) => crate::console::run(&arguments),
+        Command::Login(arguments) => context::login(&arguments),
+        Command::Logout(arguments) => context::logout(&arguments),
+        Command::Context(command) => context::run(command),
         Command::Configure(command) => configure::run(command),
         Command::Node(arguments) => node::run(*arguments, global),
         Command::Master(arguments) => master::run(arguments),

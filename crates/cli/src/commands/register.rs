@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &Register, cfg: Option<&Path>) -> CommandResult {
     make_directory(&place.state.join("log"), 0o755)?;
     let mut staging = Staging::new(&place.directory)?;
     let door = Door::open(&arguments.access)?;
-    let token = Door::token(&arguments.access, "Computer security token: ")?;
+    let token = Door::token(&arguments.access.proof, "Computer security token: ")?;
     tracing::info!("asking the Master to register `{}`", arguments.name);
     let enrolled = door.node(&token, arguments.name.trim())?;
 

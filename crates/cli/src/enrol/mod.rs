@@ -9,7 +9,7 @@ use std::path::Path;
 
 use slap_client::{Client, Enrolled, Enrolment, Error, Fingerprint, Settings, Trust};
 
-use crate::args::enrol::Access;
+use crate::args::enrol::{Access, Proof};
 use crate::failure::Failure;
 use crate::{output, settings};
 
@@ -52,13 +52,13 @@ impl Door {
             .master_url()
             .to_owned();
         let secure = web_url.starts_with("https://");
-        let trust = if access.insecure {
+        let trust = if access.proof.insecure {
             tracing::warn!("whoever answers at {web_url} is believed to be the Master");
             Trust::Insecure
-        } else if let Some(file) = &access.master_ca_file {
+        } else if let Some(file) = &access.proof.master_ca_file {
             Trust::CaText(authority_file(file)?)
         } else if secure {
-            recognise(access.fingerprint, &web_url)?
+            recognise(access.proof.fingerprint, &web_url)?
         } else {
             tracing::warn!("{web_url} is not encrypted: token and key can be read on the way");
             Trust::WebRoots
@@ -73,12 +73,12 @@ impl Door {
     }
 
     /// Gets the token, from the command line or the keyboard.
-    pub(crate) fn token(access: &Access, prompt: &str) -> Result<String, Failure> {
-        match access.token.as_deref().map(str::trim) {
+    pub(crate) fn token(proof: &Proof, prompt: &str) -> Result<String, Failure> {
+        match proof.token.as_deref().map(str::trim) {
             Some(token) if !token.is_empty() => Ok(token.to_owned()),
-            _ => dialog::ask(
+            _ => dialog::ask_secret(
                 prompt,
-                "give a token with --token, or on the standard input; the Master makes tokens on \
+                "give a token with --token, in $SLAPOS_TOKEN, or on the standard input; the Master makes tokens on \
                  its page `servers`, or with `slapos master token create`",
             ),
         }
@@ -249,10 +249,12 @@ mod tests {
             let access = Access {
                 master_url: api.map(str::to_owned),
                 master_url_web: web.map(str::to_owned),
-                token: None,
-                fingerprint: None,
-                master_ca_file: None,
-                insecure: false,
+                proof: Proof {
+                    token: None,
+                    fingerprint: None,
+                    master_ca_file: None,
+                    insecure: false,
+                },
             };
             urls(&access)
         };
