@@ -276,7 +276,7 @@ slap.initializeConnection(os.environ['MASTER_URL'])
 instance = slap.registerOpenOrder().request('http://x/software.cfg', 'mine')
 print(instance, instance.getState(), instance.getActualState())
 try:
-    instance.wait(timeout=0)
+    instance.wait(timeout=0, progress=print)
 except slapos.slap.ResourceNotReady as why:
     print(why)
 def part(name='part0'):
@@ -304,6 +304,7 @@ print(gone.wait(timeout=60), list(slap.getOpenOrderDict()))
     assert_eq!(
         run.stdout,
         "<ComputerPartition 'mine' started on part0 of local_computer> started None\n\
+         mine: on part0 of local_computer, not yet started\n\
          mine is not ready after 0 s: on part0 of local_computer, not yet started\n\
          https://[::1]/ started\n\
          <ComputerPartition 'mine' started on part0 of local_computer https://[::1]/>\n\
@@ -379,4 +380,40 @@ print(importlib.resources.files('slapos.slap').joinpath('py.typed').is_file())
         .directory(rig.path());
     let place = run.run().ok().stdout;
     assert!(place.starts_with(venv.to_str().unwrap()), "{place}");
+}
+
+#[test]
+fn a_refusal_is_what_programs_for_upstreams_library_catch() {
+    let rig = builder();
+    rig.start();
+    // As much of the library `requests` as there is in their except clauses.
+    rig.write(
+        "requests.py",
+        "import sys\nclass HTTPError(IOError):\n    def __init__(self, *a, response=None):\n        \
+         super().__init__(*a)\n        self.response = response\nexceptions = sys.modules[__name__]\n\
+         class Response: pass\n",
+    );
+    let program = "\
+import os, sys, slapos.slap
+slap = slapos.slap.slap()
+slap.initializeConnection(os.environ['MASTER_URL'])
+def refused():
+    slap._connection_helper.GET('supplySupply')
+try:
+    refused()
+except slapos.slap.RefusedError as error:
+    print(type(error).__mro__[1].__name__, error.status)
+sys.path.insert(0, os.environ['PLACE'])
+import requests
+try:
+    refused()
+except requests.exceptions.HTTPError as error:
+    print(type(error).__name__, isinstance(error, slapos.slap.RefusedError),
+          error.response.status_code, str(error) == error.response.reason)
+";
+    let run = ours(&rig, program).env("PLACE", rig.path()).run().ok();
+    assert_eq!(
+        run.stdout,
+        "SlapException 405\nRefusedError True 405 True\n"
+    );
 }

@@ -12,13 +12,13 @@ pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     match error {
         Error::NotReady { what, detail } => ours(py, "ResourceNotReady", &not_ready(what, detail)),
         Error::NotFound { .. } | Error::UnknownName { .. } => ours(py, "NotFoundError", &text),
-        Error::Server { status, .. } => with_status(py, "ServerError", &text, *status),
+        Error::Server { status, .. } => server(py, &text, *status),
         Error::Refused { status, .. } => {
             let class = match status {
                 401 | 403 => "AuthenticationError",
                 _ => "RefusedError",
             };
-            with_status(py, class, &text, *status)
+            made(refused(py, class, &text, *status))
         }
         Error::Connection { .. } => ours(py, "ConnectionError", &text),
         Error::Tls { .. } => ours(py, "TLSError", &text),
@@ -41,25 +41,36 @@ pub(crate) fn not_ready(what: &str, why: &str) -> String {
 }
 
 fn ours(py: Python<'_>, class: &str, text: &str) -> PyErr {
-    match make(py, class, text) {
-        Ok(exception) => PyErr::from_value(exception),
-        Err(error) => error,
-    }
+    made(exceptions(py).and_then(|module| module.getattr(class)?.call1((text,))))
 }
 
-fn with_status(py: Python<'_>, class: &str, text: &str, status: u16) -> PyErr {
-    let made = make(py, class, text).and_then(|exception| {
-        exception.setattr("status", status)?;
-        Ok(exception)
+fn server(py: Python<'_>, text: &str, status: u16) -> PyErr {
+    let error = exceptions(py).and_then(|module| {
+        let error = module.getattr("ServerError")?.call1((text,))?;
+        error.setattr("status", status)?;
+        Ok(error)
     });
-    match made {
+    made(error)
+}
+
+fn refused<'py>(
+    py: Python<'py>,
+    class: &str,
+    text: &str,
+    status: u16,
+) -> PyResult<Bound<'py, PyAny>> {
+    exceptions(py)?
+        .getattr("_refused")?
+        .call1((class, text, status))
+}
+
+fn made(exception: PyResult<Bound<'_, PyAny>>) -> PyErr {
+    match exception {
         Ok(exception) => PyErr::from_value(exception),
         Err(error) => error,
     }
 }
 
-fn make<'py>(py: Python<'py>, class: &str, text: &str) -> PyResult<Bound<'py, PyAny>> {
-    py.import("slapos.slap.exception")?
-        .getattr(class)?
-        .call1((text,))
+fn exceptions(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import("slapos.slap.exception")
 }

@@ -40,6 +40,8 @@ def banner(settings: dict, catalogue, shell: str) -> str:
 def interact(main, catalogue, settings: dict) -> int | None:
     wanted = settings["shell"]
     terminal = sys.stdin.isatty()
+    if terminal and sys.stderr.isatty():
+        sys.modules["slapos.slap.slap"]._progress = lambda why: print(why, file=sys.stderr)
     if wanted == "ipython" or (wanted == "auto" and terminal):
         if available("IPython"):
             return ipython(main, catalogue, settings)

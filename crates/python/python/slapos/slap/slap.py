@@ -42,6 +42,9 @@ DEFAULT_SOFTWARE_TYPE = "default"
 #: Where a partition notes what it has asked for, so that its node knows what it no longer wants.
 COMPUTER_PARTITION_REQUEST_LIST_TEMPLATE_FILENAME = ".slapos-request-transaction-%s"
 
+#: Who is told why something is waited for, where a program does not say; the console's screen.
+_progress: Callable[[str], object] | None = None
+
 #: Between two questions to the Master while waiting, in seconds.
 _POLL = 0.5
 
@@ -671,13 +674,16 @@ class ComputerPartition(_Connected):
 
     # Waiting
 
-    def wait(self, timeout: float | None = 600, state: str | None = None) -> ComputerPartition:
+    def wait(self, timeout: float | None = 600, state: str | None = None,
+             progress: Callable[[str], object] | None = None) -> ComputerPartition:
         """Wait until it is what was asked for, and return it with what it has published.
 
         That is: its node has reported the state; where the Master does not tell, something is
         published. It raises :class:`ResourceNotReady` with the reason after `timeout` seconds
-        (None waits for ever).
+        (None waits for ever). `progress` is called with each new reason.
         """
+        progress = progress or _progress
+        told = None
         again = self.__dict__.get("_again")
         if again is None:
             raise TypeError("only what request() has returned can be waited for")
@@ -689,6 +695,9 @@ class ComputerPartition(_Connected):
             why = self._is_there(title) if goal == "destroyed" else self._waits_for(goal)
             if why is None:
                 return self
+            if progress and why != told:
+                progress("%s: %s" % (title, why))
+                told = why
             if timeout is not None and time.monotonic() >= deadline:
                 raise ResourceNotReady("%s is not ready after %g s: %s" % (title, timeout, why))
             time.sleep(_POLL)
