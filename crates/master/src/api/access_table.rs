@@ -14,7 +14,7 @@ use slap::{InstallationState, InstanceTitle, ReleaseUrl, Value};
 use super::Api;
 use super::endpoint::{Audience, Verb, endpoints};
 use super::testing::{Rig, document, texts};
-use crate::domain::{Caller, CertificateOwner, InstanceKey, NodeReference, PersonKey, Role};
+use crate::domain::{Caller, CertificateOwner, InstanceKey, NodeReference, PersonKey, Role, TreeKey};
 use crate::store::{
     AuditQuery, InstallationReport, InstanceRecord, NodeDescription, PartitionDescription,
     Requested, Wanted,
@@ -46,6 +46,7 @@ struct World {
     names: Vec<Option<String>>,
     node: NodeReference,
     web: InstanceKey,
+    tree: TreeKey,
 }
 
 impl World {
@@ -135,6 +136,7 @@ impl World {
             names,
             node,
             web: web.key,
+            tree: web.tree,
             rig,
         }
     }
@@ -267,6 +269,7 @@ const USAGE: &str = "<journal><transaction type=\"t\"><start_date/><stop_date/><
 fn calls(world: &World, api: Api, name: &str, verb: Verb) -> Option<Vec<(&'static str, Sent)>> {
     let node = world.node.to_string();
     let web = world.web.to_string();
+    let tree = world.tree.to_string();
     let at = [
         ("computer_id", node.as_str()),
         ("computer_partition_id", "slappart0"),
@@ -308,8 +311,14 @@ fn calls(world: &World, api: Api, name: &str, verb: Verb) -> Option<Vec<(&'stati
                 "instance_tree_list"
                 | "hateoas_url"
                 | "compute_node_list"
+                | "compute_node_detail_list"
+                | "instance_tree_detail_list"
                 | "software_product_list",
             ) => json!({}),
+            (_, "instance_tree_detail" | "instance_tree_event_list") => json!({"tree_guid": tree}),
+            (_, "instance_tree_upgrade") => json!({"tree_guid": tree, "policy": "ask"}),
+            (_, "compute_node_detail" | "compute_node_event_list") => json!({"computer_guid": node}),
+            (_, "software_release_node_list") => json!({"software_release_uri": RELEASE}),
             ("get", "compute_partition") => {
                 json!({"computer_guid": node, "compute_partition_id": "slappart0"})
             }

@@ -140,7 +140,7 @@ fn page(sql: &mut Connection, query: &AuditQuery) -> Result<Vec<Row>, SqlError> 
     }
 }
 
-fn record_of(row: &Row) -> Result<AuditRecord, SqlError> {
+pub(super) fn record_of(row: &Row) -> Result<AuditRecord, SqlError> {
     let key = row.maybe_int(3)?;
     let actor = match (row.text(2)?, key) {
         ("person", Some(key)) => match row.maybe_text(4)? {

@@ -69,14 +69,14 @@ pub struct SeenChanges {
 }
 
 /// Refuses nobody known; lists are empty rather than refused to everybody else.
-fn known(caller: Caller, what: &str) -> Result<(), StoreError> {
+pub(super) fn known(caller: Caller, what: &str) -> Result<(), StoreError> {
     if caller == Caller::Anonymous {
         access::check(caller, Action::SeeProject, &Facts::default(), what)?;
     }
     Ok(())
 }
 
-fn status(row: &Row, from: usize) -> Result<Status, SqlError> {
+pub(super) fn status(row: &Row, from: usize) -> Result<Status, SqlError> {
     Ok(Status {
         reported: row.text(from)?.to_owned(),
         text: row.maybe_text(from + 1)?.map(str::to_owned),
@@ -110,7 +110,7 @@ fn tree_facts(
 }
 
 /// Checks that the caller may see a tree; its title.
-fn see_tree(sql: &mut Connection, caller: Caller, tree: TreeKey) -> Result<String, StoreError> {
+pub(super) fn see_tree(sql: &mut Connection, caller: Caller, tree: TreeKey) -> Result<String, StoreError> {
     let shown = format!("instance tree {tree}");
     match tree_facts(sql, caller, tree)? {
         Some((title, facts)) => {

@@ -13,9 +13,11 @@ mod check;
 #[cfg(test)]
 mod conformance;
 mod contact;
+mod details;
 mod documents;
 mod error;
 mod format;
+mod history;
 mod instances;
 mod lifecycle;
 mod listing;
@@ -55,7 +57,11 @@ pub use backup::{RestoreError, Restored, restore};
 pub use certificates::{CertificateRecord, NewCertificate};
 pub use changes::Changes;
 pub use check::Contradiction;
+pub use details::{
+    InstalledOn, MemberState, PartitionState, TreeState, WholeNode, WholeTree,
+};
 pub use error::{OpenError, StoreError};
+pub use history::{EventQuery, EventRecord};
 pub use listing::{InstanceNews, NodeLine, Page, SeenChanges, TreeLine};
 pub use overview::{NetworkRecord, ProjectCounts};
 pub use people::{NAME_MAX, NewPerson, PAGE_MAX, PersonRecord, SignIn};

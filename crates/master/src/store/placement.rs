@@ -5,9 +5,12 @@
 //! thousand.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
 
+use serde_json::json;
 use slap::InstanceState;
 
+use super::audit::audit;
 use super::instances::{self, Found};
 use super::sql::{Connection, Row, SqlError, params};
 use super::writer::Tx;
@@ -88,6 +91,15 @@ pub(super) enum Chosen {
     Host(InstanceKey),
 }
 
+impl fmt::Display for Chosen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Chosen::Partition(node, _) | Chosen::Gate(node) => node.fmt(f),
+            Chosen::Host(host) => host.fmt(f),
+        }
+    }
+}
+
 /// Places an instance if it waits and can be placed; whether it was.
 pub(super) fn try_place(tx: &mut Tx<'_>, key: InstanceKey) -> Result<bool, StoreError> {
     let Some(found) = instances::by_key(tx.sql(), key)? else {
@@ -112,6 +124,14 @@ pub(super) fn try_place(tx: &mut Tx<'_>, key: InstanceKey) -> Result<bool, Store
     )?;
     occupy(tx, key, &candidate, &chosen, timestamp)?;
     tx.changes.trees.insert(found.record.tree);
+    audit(
+        tx,
+        Caller::Master,
+        "placed",
+        &key.to_string(),
+        Some(found.record.project),
+        json!({"at": chosen.to_string()}),
+    )?;
     Ok(true)
 }
 
@@ -630,6 +650,27 @@ fn gate_to(
     Ok(None)
 }
 
+/// Why an instance has no place, in words for who asked for it; nothing for one that has.
+pub(super) fn reason(
+    sql: &mut Connection,
+    found: &Found,
+    now: Timestamp,
+) -> Result<Option<String>, StoreError> {
+    if found.placed {
+        return Ok(None);
+    }
+    Ok(Some(match found.record.state {
+        InstanceState::Destroyed => "it is being destroyed".to_owned(),
+        InstanceState::Stopped => {
+            "it is to be stopped: it is given a partition when it is started".to_owned()
+        }
+        InstanceState::Started => match choose(sql, &Candidate::from(found), now)? {
+            Ok(_) => "a partition is free for it: ask again".to_owned(),
+            Err(waiting) => waiting.to_string(),
+        },
+    }))
+}
+
 impl Store {
     /// Why an instance has no place, in words for who asked for it.
     ///
@@ -656,18 +697,8 @@ impl Store {
             let Some(found) = instances::by_key(sql, key)? else {
                 return Ok("it is gone".to_owned());
             };
-            if found.record.state == InstanceState::Stopped && !found.placed {
-                return Ok(
-                    "it is to be stopped: it is given a partition when it is started".into(),
-                );
-            }
-            if found.placed {
-                return Ok("it is being placed: ask again".to_owned());
-            }
-            Ok(match choose(sql, &Candidate::from(&found), now)? {
-                Ok(_) => "a partition is free for it: ask again".to_owned(),
-                Err(waiting) => waiting.to_string(),
-            })
+            let why = reason(sql, &found, now)?;
+            Ok(why.unwrap_or_else(|| "it is being placed: ask again".to_owned()))
         })
         .await
     }

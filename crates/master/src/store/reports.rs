@@ -4,6 +4,7 @@ use serde_json::json;
 use slap::InstanceTitle;
 
 use super::audit::audit;
+use super::history::{self, tail};
 use super::instances::{self, Found};
 use super::records::{Reported, Subject, Texts};
 use super::sql::params;
@@ -16,6 +17,10 @@ use crate::domain::{InstanceKey, Refusal, report};
 const DEPTH_MAX: usize = 1_000;
 /// Characters of an error that are kept as its status (quirk 40).
 const ERROR_CHARS: usize = 80;
+/// Characters of an error that are kept in its history.
+const LOG_CHARS_MAX: usize = 8_000;
+/// Reports of an instance that are kept when it fails again.
+const REPORTS_MAX: i64 = 50;
 
 /// Has an instance processed again, and whoever requested it, up to the root (P 6.8).
 pub(super) fn bang_up(tx: &mut Tx<'_>, found: &Found) -> Result<(), StoreError> {
@@ -32,6 +37,15 @@ pub(super) fn bang_up(tx: &mut Tx<'_>, found: &Found) -> Result<(), StoreError> 
     Ok(())
 }
 
+/// Whether this was said already, since the instance was last changed: what was said before that says
+/// nothing of what it shall be now.
+fn is_known(found: &Found, text: &str, reported: Option<&str>) -> bool {
+    let status = &found.record.status;
+    status.text.as_deref() == Some(text)
+        && reported.is_none_or(|reported| reported == status.reported)
+        && status.at.is_some_and(|at| at >= found.record.timestamp)
+}
+
 /// Notes what was said of an instance; whether it is news. The same again writes nothing.
 pub(super) fn set_status(
     tx: &mut Tx<'_>,
@@ -40,10 +54,10 @@ pub(super) fn set_status(
     reported: Option<&str>,
 ) -> Result<bool, StoreError> {
     let status = &found.record.status;
-    let reported = reported.unwrap_or(&status.reported);
-    if status.text.as_deref() == Some(text) && status.reported == reported {
+    if is_known(found, text, reported) {
         return Ok(false);
     }
+    let reported = reported.unwrap_or(&status.reported);
     let word = |text: &str| text.split(' ').next().unwrap_or_default().to_owned();
     let same_word = status.text.as_deref().map(word) == Some(word(text));
     let now = tx.now();
@@ -270,7 +284,9 @@ impl Store {
         let skip = log.chars().count().saturating_sub(ERROR_CHARS);
         let last: String = log.chars().skip(skip).collect();
         let text = format!("#error while instanciating: {last}");
-        self.report(caller, subject, shared, text, None).await
+        let log = tail(&log, LOG_CHARS_MAX);
+        self.report(caller, subject, shared, text, None, Some(log))
+            .await
     }
 
     /// A node says what it did with an instance. What it says of one that is no more, or not
@@ -298,7 +314,7 @@ impl Store {
                     .await;
             }
         };
-        self.report(caller, subject, None, text.to_owned(), Some(word))
+        self.report(caller, subject, None, text.to_owned(), Some(word), None)
             .await
     }
 
@@ -309,6 +325,7 @@ impl Store {
         shared: Option<InstanceKey>,
         text: String,
         reported: Option<&'static str>,
+        log: Option<String>,
     ) -> Result<(), StoreError> {
         let action = match reported {
             Some(_) => Action::ReportInstance,
@@ -318,9 +335,7 @@ impl Store {
             let (subject, text) = (subject.clone(), text.clone());
             self.read(move |sql| {
                 let found = instances::subject_or_shared(sql, caller, action, &subject, shared)?;
-                let status = &found.record.status;
-                Ok(status.text.as_deref() == Some(text.as_str())
-                    && reported.is_none_or(|reported| reported == status.reported))
+                Ok(is_known(&found, &text, reported))
             })
             .await?
         };
@@ -330,13 +345,19 @@ impl Store {
         self.write(move |tx| {
             let found = instances::subject_or_shared(tx.sql(), caller, action, &subject, shared)?;
             if set_status(tx, &found, &text, reported)? {
+                let subject = found.record.key.to_string();
+                let mut detail = json!({"status": text});
+                if let Some(log) = &log {
+                    detail["log"] = json!(log);
+                    history::forget(tx, &subject, "report", REPORTS_MAX)?;
+                }
                 audit(
                     tx,
                     caller,
                     "report",
-                    &found.record.key.to_string(),
+                    &subject,
                     Some(found.record.project),
-                    json!({"status": text}),
+                    detail,
                 )?;
             }
             Ok(())

@@ -247,7 +247,12 @@ fn create(
         "request",
         &key.to_string(),
         Some(project),
-        json!({"title": title, "release": wanted.release.as_str(), "state": state.as_str()}),
+        json!({
+            "title": title,
+            "release": wanted.release.as_str(),
+            "state": state.as_str(),
+            "at": chosen.map(|chosen| chosen.to_string()),
+        }),
     )?;
     instances::by_key(tx.sql(), key)?
         .map(shown)

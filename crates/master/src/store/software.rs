@@ -4,6 +4,7 @@ use serde_json::json;
 use slap::{InstallationState, ReleaseUrl};
 
 use super::audit::audit;
+use super::history::{self, tail};
 use super::documents::{SELECT_INSTALLATION, installation_from_row, installations};
 use super::nodes;
 use super::records::{InstallationRecord, InstallationReport};
@@ -234,7 +235,9 @@ impl Store {
                 nodes::recount(tx, node.key, gate.project)?;
                 let detail = match &report {
                     InstallationReport::Error(log) => {
-                        json!({"release": release.as_str(), "reported": reported, "log": tail(log)})
+                        history::forget(tx, &node.to_string(), "report_release", REPORTS_MAX)?;
+                        let log = tail(log, LOG_CHARS_MAX);
+                        json!({"release": release.as_str(), "reported": reported, "log": log})
                     }
                     _ => json!({"release": release.as_str(), "reported": reported}),
                 };
@@ -254,9 +257,6 @@ impl Store {
 }
 
 /// Characters of a log that are kept in the audit trail.
-const LOG_CHARS_MAX: usize = 2_000;
-
-fn tail(log: &str) -> String {
-    let skip = log.chars().count().saturating_sub(LOG_CHARS_MAX);
-    log.chars().skip(skip).collect()
-}
+const LOG_CHARS_MAX: usize = 8_000;
+/// Reports of releases on a node that are kept when one fails again.
+const REPORTS_MAX: i64 = 200;

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::detail;
 use super::schema::{self, Input, InputMistake, Kind, Member, Output, may, need};
 
 macro_rules! methods {
@@ -64,6 +65,14 @@ const INSTANCE: Member = need("instance_guid", Kind::Text);
 const TITLE: Member = need("title", Kind::Title);
 const RELEASE: Member = need("software_release_uri", Kind::Text);
 const MESSAGE: Member = need("message", Kind::Text);
+/// A tree is named by its reference, or by its title as its owner knows it.
+const SOME_TREE: Member = may("tree_guid", Kind::Text);
+const SOME_TITLE: Member = may("title", Kind::Text);
+/// Events older than this one.
+const BEFORE: Member = may("before", Kind::Integer);
+/// Events younger than this one.
+const AFTER: Member = may("after", Kind::Integer);
+const LIMIT: Member = may("limit", Kind::Integer);
 
 /// An address of a partition.
 const ADDRESS: &[Member] = &[
@@ -171,6 +180,31 @@ methods! {
         [] => Output::List(&[
             need("product_reference", Kind::Text), need("title", Kind::Text),
             may("project_guid", Kind::Text), need("software_release_uri_list", Kind::Texts)]);
+    TreeDetails "slapos.allDocs.v0.instance_tree_detail_list"
+        "List my instance trees with what they are to be, how they are, and why they wait"
+        [SOME_TITLE, may("offset", Kind::Integer), LIMIT] => Output::List(detail::TREE_ROW);
+    TreeEvents "slapos.allDocs.v0.instance_tree_event_list"
+        "List what happened to an instance tree, the latest first"
+        [SOME_TREE, SOME_TITLE, BEFORE, AFTER, LIMIT] => Output::List(detail::EVENT);
+    NodeDetails "slapos.allDocs.v0.compute_node_detail_list"
+        "List the compute nodes I may see, with their state and free partitions"
+        [] => Output::List(detail::NODE_ROW);
+    NodeEvents "slapos.allDocs.v0.compute_node_event_list"
+        "List what happened to a compute node, the latest first"
+        [NODE, BEFORE, AFTER, LIMIT] => Output::List(detail::EVENT);
+    ReleaseNodes "slapos.allDocs.v0.software_release_node_list"
+        "List the compute nodes on which a software release was asked for, and what became of it"
+        [RELEASE] => Output::List(detail::WHERE_INSTALLED);
+    NodeDetail "slapos.get.v0.compute_node_detail"
+        "Show a compute node with its partitions and releases"
+        [NODE] => Output::Document(detail::NODE);
+    TreeDetail "slapos.get.v0.instance_tree_detail"
+        "Show an instance tree with all its instances"
+        [SOME_TREE, SOME_TITLE] => Output::Document(detail::TREE);
+    TreeUpgrade "slapos.put.v0.instance_tree_upgrade"
+        "Answer the upgrade an instance tree is offered, or say whether it is asked for"
+        [SOME_TREE, SOME_TITLE, may("answer", Kind::Word(&["accept", "reject"])),
+         may("policy", Kind::Word(&["ask", "auto"]))] => Output::Success;
     Nodes "slapos.allDocs.WIP.compute_node_list"
         "List the compute nodes (experimental)"
         [] => Output::List(&[NODE]);
@@ -184,7 +218,18 @@ impl Method {
 
     /// Whether upstream does not have it: clients ask other Masters in other ways.
     pub fn is_ours(self) -> bool {
-        self == Method::Products
+        matches!(
+            self,
+            Method::Products
+                | Method::TreeDetails
+                | Method::TreeEvents
+                | Method::NodeDetails
+                | Method::NodeEvents
+                | Method::ReleaseNodes
+                | Method::NodeDetail
+                | Method::TreeDetail
+                | Method::TreeUpgrade
+        )
     }
 
     /// Reads a body, and checks it.

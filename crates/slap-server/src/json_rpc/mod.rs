@@ -6,6 +6,7 @@
 //! [`answer`]s or a [`JsonError`], written by [`crate::json::write`] with [`crate::json::Spacing::Wide`].
 
 pub mod answer;
+pub mod detail;
 mod error;
 mod method;
 pub mod openapi;

@@ -3,6 +3,7 @@
 //! What they accept and answer is data in [`slap_server::json_rpc`]; here is what they do. Who
 //! requests is who calls: a person asks for the root of a tree, an instance for a member of its own.
 
+mod details;
 mod read;
 #[cfg(test)]
 pub(in crate::api) mod tests;
@@ -94,6 +95,14 @@ async fn run(method: Method, app: &App, call: &Call, input: &Input) -> Answer {
         Method::InstanceError => write::instance_error(app, call, input).await,
         Method::InstanceReport => write::instance_report(app, call, input).await,
         Method::Rename => write::rename(app, call, input).await,
+        Method::TreeDetails => details::trees(app, call, input).await,
+        Method::TreeEvents => details::tree_events(app, call, input).await,
+        Method::NodeDetails => details::nodes(app, call).await,
+        Method::NodeEvents => details::node_events(app, call, input).await,
+        Method::ReleaseNodes => details::release_nodes(app, call, input).await,
+        Method::NodeDetail => details::node(app, call, input).await,
+        Method::TreeDetail => details::tree(app, call, input).await,
+        Method::TreeUpgrade => details::upgrade(app, call, input).await,
     }
 }
 

@@ -10,7 +10,7 @@ use slap_server::json_rpc::{Input, Method, answer};
 
 use super::super::request::{Placed, place};
 use super::super::{App, Call, Problem};
-use super::{Answer, document, refusal, success, unknown_instance};
+use super::{Answer, details, document, refusal, success, unknown_instance};
 use crate::domain::{Instance, Place, Request};
 
 /// Does what a call asks for, with an input that was checked.
@@ -32,6 +32,15 @@ pub(super) async fn run(method: Method, app: &Arc<App>, call: &Call, input: &Inp
         Method::Hateoas => Ok(json!({"hateoas_url": format!("{}/hateoas/", call.base_url())})),
         Method::Products => products(app),
         Method::InstanceCertificate | Method::NodeCertificate => Ok(answer::certificate("", "")),
+        Method::TreeDetails => details::trees(app, input),
+        Method::NodeDetails => details::nodes(app),
+        Method::ReleaseNodes => details::release_nodes(app, input),
+        Method::NodeDetail => details::node(app, input),
+        Method::TreeDetail => details::tree(app, input),
+        // Not answered: see `is_answered`.
+        Method::TreeEvents | Method::NodeEvents | Method::TreeUpgrade => {
+            Err(Problem::no_such_page())
+        }
         // Reports and accounts that only a Master with people watching it has a use for.
         Method::NodeUsage
         | Method::RemoveNodeCertificate
@@ -80,7 +89,7 @@ fn products(app: &App) -> Answer {
 }
 
 /// The node's state, if anybody has named that node.
-fn node(app: &App, input: &Input) -> Result<crate::store::NodeState, Problem> {
+pub(super) fn node(app: &App, input: &Input) -> Result<crate::store::NodeState, Problem> {
     let guid = input.text("computer_guid");
     let known = match NodeId::new(guid) {
         Ok(node) => app.store.node(&node)?,

@@ -1,6 +1,7 @@
 //! The JSON calls `slapos.<verb>.v0.<subject>` with the proxy's specifics (P 3).
 
 mod calls;
+mod details;
 mod document;
 
 use std::sync::Arc;
@@ -20,7 +21,17 @@ type Answer = Result<Value, Problem>;
 
 /// The methods a path takes.
 pub(super) fn allowed(name: &str) -> Option<Allow> {
-    Method::named(name).map(|_| Allow::Post)
+    method(name).map(|_| Allow::Post)
+}
+
+/// The calls that are answered here: this Master keeps no history, and asks nobody about upgrades.
+fn method(name: &str) -> Option<Method> {
+    Method::named(name).filter(|method| {
+        !matches!(
+            method,
+            Method::TreeEvents | Method::NodeEvents | Method::TreeUpgrade
+        )
+    })
 }
 
 pub(super) async fn post(app: &Arc<App>, name: &str, call: &Call) -> Response {
@@ -36,7 +47,7 @@ pub(super) async fn post(app: &Arc<App>, name: &str, call: &Call) -> Response {
 }
 
 async fn answer(app: &Arc<App>, name: &str, call: &Call) -> Answer {
-    let method = Method::named(name).ok_or_else(Problem::no_such_page)?;
+    let method = method(name).ok_or_else(Problem::no_such_page)?;
     headers::need_json(&call.headers)?;
     let input = method.read(&call.body)?;
     match calls::run(method, app, call, &input).await {
