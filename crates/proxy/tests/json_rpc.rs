@@ -443,3 +443,56 @@ fn errors() {
         (405, Some("OPTIONS, POST"))
     );
 }
+
+#[test]
+fn whole_trees_and_nodes_in_one_call() {
+    let rig = rig();
+    let get = |method: &str, input: Json| rig.rpc(method, input).json();
+    let tree = get("slapos.get.v0.instance_tree_detail", json!({"title": "x"}));
+    assert_eq!(tree["actual_state"], "starting", "{tree}");
+    let members = tree["instance_list"].as_array().unwrap();
+    let titles: Vec<&str> = members
+        .iter()
+        .map(|member| member["title"].as_str().unwrap())
+        .collect();
+    assert_eq!(titles, ["x", "child1"]);
+    assert_eq!(members[0]["computer_guid"], NODE);
+    let by_guid = json!({"tree_guid": tree["tree_guid"]});
+    assert_eq!(get("slapos.get.v0.instance_tree_detail", by_guid), tree);
+    rig.post(
+        "/startedComputerPartition",
+        &[
+            ("computer_id", NODE),
+            ("computer_partition_id", "slappart0"),
+        ],
+    )
+    .ok();
+    let list = get(
+        "slapos.allDocs.v0.instance_tree_detail_list",
+        json!({"title": "X"}),
+    );
+    let row = &list["result_list"][0];
+    assert_eq!(row["instance_count"], 2, "{list}");
+    assert_eq!(row["actual_state"], "starting", "the child is not yet");
+    let node = get(
+        "slapos.get.v0.compute_node_detail",
+        json!({"computer_guid": NODE}),
+    );
+    assert_eq!(node["partition_count"], 4, "{node}");
+    assert_eq!(node["partition_list"][0]["actual_state"], "started");
+    let nodes = get("slapos.allDocs.v0.compute_node_detail_list", json!({}));
+    assert_eq!(nodes["result_list"][0]["free_count"], node["free_count"]);
+    let places = get(
+        "slapos.allDocs.v0.software_release_node_list",
+        json!({"software_release_uri": RELEASE}),
+    );
+    assert!(places["result_list"].is_array(), "{places}");
+    let missing = rig.rpc("slapos.get.v0.instance_tree_detail", json!({"title": "no"}));
+    assert_eq!(missing.status, 403);
+    // It keeps no history.
+    let history = rig.rpc(
+        "slapos.allDocs.v0.instance_tree_event_list",
+        json!({"title": "x"}),
+    );
+    assert_eq!(history.status, 404);
+}

@@ -14,7 +14,9 @@ use slap::{InstallationState, InstanceTitle, ReleaseUrl, Value};
 use super::Api;
 use super::endpoint::{Audience, Verb, endpoints};
 use super::testing::{Rig, document, texts};
-use crate::domain::{Caller, CertificateOwner, InstanceKey, NodeReference, PersonKey, Role, TreeKey};
+use crate::domain::{
+    Caller, CertificateOwner, InstanceKey, NodeReference, PersonKey, Role, TreeKey,
+};
 use crate::store::{
     AuditQuery, InstallationReport, InstanceRecord, NodeDescription, PartitionDescription,
     Requested, Wanted,
@@ -317,7 +319,9 @@ fn calls(world: &World, api: Api, name: &str, verb: Verb) -> Option<Vec<(&'stati
             ) => json!({}),
             (_, "instance_tree_detail" | "instance_tree_event_list") => json!({"tree_guid": tree}),
             (_, "instance_tree_upgrade") => json!({"tree_guid": tree, "policy": "ask"}),
-            (_, "compute_node_detail" | "compute_node_event_list") => json!({"computer_guid": node}),
+            (_, "compute_node_detail" | "compute_node_event_list") => {
+                json!({"computer_guid": node})
+            }
             (_, "software_release_node_list") => json!({"software_release_uri": RELEASE}),
             ("get", "compute_partition") => {
                 json!({"computer_guid": node, "compute_partition_id": "slappart0"})

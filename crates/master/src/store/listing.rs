@@ -110,7 +110,11 @@ fn tree_facts(
 }
 
 /// Checks that the caller may see a tree; its title.
-pub(super) fn see_tree(sql: &mut Connection, caller: Caller, tree: TreeKey) -> Result<String, StoreError> {
+pub(super) fn see_tree(
+    sql: &mut Connection,
+    caller: Caller,
+    tree: TreeKey,
+) -> Result<String, StoreError> {
     let shown = format!("instance tree {tree}");
     match tree_facts(sql, caller, tree)? {
         Some((title, facts)) => {

@@ -60,7 +60,8 @@ pub(super) fn set_status(
     let reported = reported.unwrap_or(&status.reported);
     let word = |text: &str| text.split(' ').next().unwrap_or_default().to_owned();
     let same_word = status.text.as_deref().map(word) == Some(word(text));
-    let now = tx.now();
+    // Never before what it is about, even after the clock was set back.
+    let now = tx.now().max(found.record.timestamp);
     tx.execute(
         "UPDATE instance SET status_text = ?2, reported = ?3, status_at = ?4, \
          status_since = CASE WHEN ?5 = 1 THEN status_since ELSE ?4 END WHERE id = ?1",

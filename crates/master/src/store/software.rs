@@ -4,8 +4,8 @@ use serde_json::json;
 use slap::{InstallationState, ReleaseUrl};
 
 use super::audit::audit;
-use super::history::{self, tail};
 use super::documents::{SELECT_INSTALLATION, installation_from_row, installations};
+use super::history::{self, tail};
 use super::nodes;
 use super::records::{InstallationRecord, InstallationReport};
 use super::sql::{Connection, params};

@@ -147,7 +147,11 @@ pub fn put_report(document: &mut Value, report: Option<&Record>) {
         "status",
         Some(report.map_or("", |report| report.text.as_str())),
     );
-    put(document, "status_at", report.map(|report| moment(report.at)));
+    put(
+        document,
+        "status_at",
+        report.map(|report| moment(report.at)),
+    );
     put(
         document,
         "status_since",
@@ -389,7 +393,11 @@ pub fn node(
     let partitions: Vec<Value> = partitions.into_iter().map(Value::from).collect();
     let installations: Vec<Value> = installations.into_iter().map(Value::from).collect();
     put(&mut document, "partition_list", Some(partitions));
-    put(&mut document, "software_installation_list", Some(installations));
+    put(
+        &mut document,
+        "software_installation_list",
+        Some(installations),
+    );
     document
 }
 
@@ -585,6 +593,10 @@ mod tests {
             Actual::Error,
         ];
         assert!(all.is_sorted());
-        assert!(all.iter().map(|actual| actual.as_str()).eq(Actual::WORDS.iter().copied()));
+        assert!(
+            all.iter()
+                .map(|actual| actual.as_str())
+                .eq(Actual::WORDS.iter().copied())
+        );
     }
 }

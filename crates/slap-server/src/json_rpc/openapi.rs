@@ -187,7 +187,10 @@ mod tests {
     #[test]
     fn every_call_is_described_and_every_reference_leads_somewhere() {
         let document = document("https://slap.example.com");
-        assert_eq!(document["paths"].as_object().unwrap().len(), Method::ALL.len() - 1);
+        assert_eq!(
+            document["paths"].as_object().unwrap().len(),
+            Method::ALL.len() - 1
+        );
         assert_eq!(document["servers"][0]["url"], "https://slap.example.com");
         let text = document.to_string();
         let references: Vec<&str> = text

@@ -274,21 +274,24 @@ pub(super) async fn node(app: &App, call: &Call, input: &Input) -> Answer {
         .whole_node(call.caller, reference)
         .await
         .map_err(|error| refused(error, ErrorType::NodeNotFound))?;
-    let partitions = whole.partitions.into_iter().map(|partition| PartitionDetail {
-        busy: partition.busy,
-        instance: partition.instance.map(|record| {
-            let actual = actual(&record);
-            let state = record.state;
-            (
-                record.key.to_string(),
-                record.title,
-                record.root_title,
-                state,
-                actual,
-            )
-        }),
-        name: partition.name,
-    });
+    let partitions = whole
+        .partitions
+        .into_iter()
+        .map(|partition| PartitionDetail {
+            busy: partition.busy,
+            instance: partition.instance.map(|record| {
+                let actual = actual(&record);
+                let state = record.state;
+                (
+                    record.key.to_string(),
+                    record.title,
+                    record.root_title,
+                    state,
+                    actual,
+                )
+            }),
+            name: partition.name,
+        });
     let installations = whole.installations.into_iter().map(installation);
     Ok(detail::node(
         node_row(whole.node),
@@ -335,22 +338,21 @@ pub(super) async fn upgrade(app: &App, call: &Call, input: &Input) -> Answer {
             .whole_tree(call.caller, key)
             .await
             .map_err(no_such_tree)?;
-        let open = app
-            .store
-            .decisions(call.caller, false)
-            .await
-            .map_err(no_such_tree)?
-            .into_iter()
-            .filter(|decision| decision.tree == key)
-            .max_by_key(|decision| decision.state == DecisionState::Planned)
-            .ok_or_else(|| {
-                error(slap_server::Problem::from(
-                    crate::store::StoreError::Refused(crate::domain::Refusal::Conflict(format!(
-                        "no upgrade is offered for {:?}",
-                        tree.title
-                    ))),
-                ))
-            })?;
+        let open =
+            app.store
+                .decisions(call.caller, false)
+                .await
+                .map_err(no_such_tree)?
+                .into_iter()
+                .filter(|decision| decision.tree == key)
+                .max_by_key(|decision| decision.state == DecisionState::Planned)
+                .ok_or_else(|| {
+                    error(slap_server::Problem::from(
+                        crate::store::StoreError::Refused(crate::domain::Refusal::Conflict(
+                            format!("no upgrade is offered for {:?}", tree.title),
+                        )),
+                    ))
+                })?;
         let done = app
             .store
             .answer_decision(call.caller, open.key, reply)

@@ -713,7 +713,10 @@ async fn the_description_is_public_and_complete() {
     assert!(reply.header("cache-control").is_some());
     let document: Value = serde_json::from_str(&reply.ok()).unwrap();
     assert_eq!(document["openapi"], "3.0.0");
-    assert_eq!(document["paths"].as_object().unwrap().len(), 24);
+    assert_eq!(
+        document["paths"].as_object().unwrap().len(),
+        Method::ALL.len() - 1
+    );
     assert_eq!(document["servers"][0]["url"], "http://inner:8080");
     let (_, name) = rig.node("one").await;
     for method in Method::ALL {
@@ -724,4 +727,147 @@ async fn the_description_is_public_and_complete() {
         .json(&name, "slapos.get.v0.hateoas_url", &json!({}))
         .await;
     assert_eq!(document["hateoas_url"], "http://inner:8080/hateoas/");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_watch_are_told_of_trees_and_nodes_in_one_call() {
+    let yard = Yard::new().await;
+    let me = &yard.member;
+    yard.rig.clock.advance(Duration::from_secs(1));
+    yard.request(me, "web", json!({"parameters": {"a": 1}}))
+        .await;
+    let instance = json!({"instance_guid": "SOFTINST-1"});
+    let of = |more: Value| {
+        let mut input = instance.clone();
+        input
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        input
+    };
+    let detail = async |input: &Value| {
+        let name = "get.v0.instance_tree_detail";
+        let document = yard.get(me, name, input).await;
+        Method::TreeDetail.check_answer(&document).unwrap();
+        document
+    };
+    let by_title = json!({"title": "web"});
+    let tree = detail(&by_title).await;
+    assert_eq!(tree, detail(&json!({"tree_guid": "HOSTSUBS-1"})).await);
+    let at = START.0 + 1_000_000;
+    assert_eq!(
+        tree,
+        json!({
+            "title": "web", "tree_guid": "HOSTSUBS-1", "project_guid": "PROJ-1", "owner": "ada",
+            "software_release_uri": RELEASE, "state": "started", "actual_state": "starting",
+            "upgrade_policy": "ask", "requested_at": at, "complete": true,
+            "instance_list": [{
+                "title": "web", "instance_guid": "SOFTINST-1", "software_release_uri": RELEASE,
+                "software_type": "default", "shared": false, "state": "started",
+                "actual_state": "starting", "reported_state": "", "status": "",
+                "computer_guid": "COMP-1", "compute_partition_id": "slappart0",
+                "parameters": {"a": "1"}, "sla_parameters": {}, "connection_parameters": {},
+                "changed_at": at,
+            }],
+        })
+    );
+    let name = "put.v0.software_instance_error";
+    let input = of(json!({"message": "first line\nno space left"}));
+    yard.success(&yard.node_name, name, &input, "Error reported")
+        .await;
+    assert_eq!(detail(&by_title).await["actual_state"], "error");
+    yard.rig.clock.advance(Duration::from_secs(1));
+    let name = "put.v0.software_instance_reported_state";
+    let input = of(json!({"reported_state": "started"}));
+    yard.success(&yard.node_name, name, &input, "State reported")
+        .await;
+    let tree = detail(&by_title).await;
+    assert_eq!(tree["actual_state"], "started");
+    assert_eq!(tree["instance_list"][0]["status_at"], at + 1_000_000);
+
+    // Lists.
+    let name = "allDocs.v0.instance_tree_detail_list";
+    let list = yard
+        .get(me, name, &json!({"title": "WE", "limit": 5}))
+        .await;
+    Method::TreeDetails.check_answer(&list).unwrap();
+    let row = &list["result_list"][0];
+    assert_eq!(row["actual_state"], "started");
+    assert_eq!(row["computer_guid_list"], json!(["COMP-1"]));
+    assert_eq!(row["instance_count"], 1);
+    let list = yard.get(me, name, &json!({"offset": 1})).await;
+    assert_eq!(list, json!({"result_list": []}));
+
+    // What happened.
+    let name = "allDocs.v0.instance_tree_event_list";
+    let list = yard.get(me, name, &by_title).await;
+    Method::TreeEvents.check_answer(&list).unwrap();
+    let events = list["result_list"].as_array().unwrap();
+    let actions: Vec<&str> = events
+        .iter()
+        .map(|event| event["action"].as_str().unwrap())
+        .collect();
+    assert_eq!(actions, ["report", "report", "request"]);
+    assert_eq!(events[1]["detail"]["log"], "first line\nno space left");
+    assert_eq!(events[1]["actor"], "COMP-1");
+    assert_eq!(events[2]["detail"]["at"], "COMP-1");
+    let node = json!({"computer_guid": "COMP-1"});
+    let list = yard
+        .get(me, "allDocs.v0.compute_node_event_list", &node)
+        .await;
+    Method::NodeEvents.check_answer(&list).unwrap();
+    assert_eq!(list["result_list"][0]["action"], "report_release");
+
+    // Nodes.
+    let list = yard
+        .get(me, "allDocs.v0.compute_node_detail_list", &json!({}))
+        .await;
+    Method::NodeDetails.check_answer(&list).unwrap();
+    assert_eq!(list["result_list"][0]["free_count"], 2);
+    assert_eq!(list["result_list"][0]["alive"], true);
+    let shown = yard.get(me, "get.v0.compute_node_detail", &node).await;
+    Method::NodeDetail.check_answer(&shown).unwrap();
+    assert_eq!(shown["partition_list"][0]["title"], "web");
+    assert_eq!(
+        shown["partition_list"][1],
+        json!({"compute_partition_id": "slappart1", "busy": false})
+    );
+    assert_eq!(
+        shown["software_installation_list"][0]["reported_state"],
+        "available"
+    );
+    let release = json!({"software_release_uri": RELEASE});
+    let list = yard
+        .get(me, "allDocs.v0.software_release_node_list", &release)
+        .await;
+    Method::ReleaseNodes.check_answer(&list).unwrap();
+    assert_eq!(list["result_list"][0]["computer_guid"], "COMP-1");
+
+    // Upgrades.
+    let name = "put.v0.instance_tree_upgrade";
+    let input = json!({"title": "web", "policy": "auto"});
+    yard.success(me, name, &input, "Upgrade policy: auto").await;
+    assert_eq!(detail(&by_title).await["upgrade_policy"], "auto");
+    let input = json!({"title": "web", "answer": "accept"});
+    let (status, document) = yard.call(me, name, &input).await;
+    assert_eq!(status, 409, "{document}");
+    for input in [json!({"title": "web"}), json!({"policy": "ask"})] {
+        yard.refused(me, name, &input, ErrorType::InvalidInput)
+            .await;
+    }
+
+    // Nobody else's.
+    for name in [
+        "get.v0.instance_tree_detail",
+        "allDocs.v0.instance_tree_event_list",
+    ] {
+        for input in [
+            by_title.clone(),
+            json!({"tree_guid": "HOSTSUBS-9"}),
+            json!({"tree_guid": "x"}),
+        ] {
+            yard.refused(&yard.node_name, name, &input, ErrorType::TreeNotFound)
+                .await;
+        }
+    }
 }
