@@ -30,7 +30,7 @@ fuzz: setup-fuzz
 	tools/fuzz $(SECONDS) $(TARGETS)
 
 bench: setup-test
-	cargo build --release -p cli
+	cargo build --release -p cli -p python
 	cargo run --release -p bench -- $(BENCH)
 
 SCALE ?= --share 1

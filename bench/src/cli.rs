@@ -10,11 +10,29 @@ use crate::peers::Peer;
 use crate::process::{self, Measured};
 use crate::{Sizes, say, wire};
 
-/// The commands that are measured.
-pub(crate) const COMMANDS: [&str; 2] = ["slapos --version", "slapos service list"];
+/// The commands that are measured; the console runs a script that says what it has.
+pub(crate) const COMMANDS: [&str; 3] = [
+    "slapos --version",
+    "slapos service list",
+    "slapos console script.py",
+];
+
+/// Uses what a person at the prompt has, and asks the Master nothing.
+const SCRIPT: &str = "print(slap, request, supply)\n";
 
 /// By [`COMMANDS`]: all runs.
 pub(crate) type CliFigures = Vec<Vec<Measured>>;
+
+/// The Python behind `python3`: a version manager may stand before it, and takes its time.
+fn interpreter() -> String {
+    let asked = Command::new("python3")
+        .args(["-c", "import sys; print(sys.executable)"])
+        .output();
+    let said = asked.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    said.ok()
+        .filter(|path| !path.is_empty())
+        .unwrap_or_else(|| "python3".to_owned())
+}
 
 /// Runs each command in turn with each peer, each client against its own Master with two instances.
 pub(crate) fn compare(
@@ -22,6 +40,8 @@ pub(crate) fn compare(
     directory: &Path,
     sizes: &Sizes,
 ) -> Result<Vec<CliFigures>, Failure> {
+    fs::write(directory.join("script.py"), SCRIPT).context("writing the script")?;
+    let python = interpreter();
     let mut masters = Vec::new();
     for peer in peers {
         let directory = directory.join(peer.name).join("cli");
@@ -48,10 +68,20 @@ pub(crate) fn compare(
             for (side, peer) in peers.iter().enumerate() {
                 let (log, master) = &masters[side];
                 let mut process = Command::new(&peer.client);
-                process.args(command.split(' ').skip(1));
-                if index == 1 {
+                let mut words = command.split(' ').skip(1).peekable();
+                process.args(words.next());
+                if index > 0 {
+                    process.args(words.next_if(|word| !word.contains('.')));
                     process.arg("--cfg").arg(&master.configuration);
                 }
+                let script = directory.join("script.py");
+                for word in words {
+                    match word {
+                        "script.py" => process.arg(&script),
+                        word => process.arg(word),
+                    };
+                }
+                process.env("SLAPOS_PYTHON", &python);
                 let measured = process::measure(&mut process, None, log)?;
                 if measured.code != 0 {
                     return Err(Failure::new(format!(
