@@ -128,7 +128,9 @@ pub(crate) fn measure(
             .env("USER", &user.name)
             .current_dir(home);
     }
+    let environment = command.get_envs();
     let output = launcher
+        .envs(environment.filter_map(|(name, value)| Some((name, value?))))
         .arg("--")
         .arg(command.get_program())
         .args(command.get_args())
