@@ -1,6 +1,7 @@
 //! Talks to a SlapOS Master: blocking HTTP(S), one method per call of the protocol.
 //!
 //! - [`Profile`] is what a configuration file says, [`Cloud`] the Master as its user sees it;
+//! - [`release`] reads what a software release says of itself, and checks parameters by it;
 //! - [`Client`] has one method per endpoint of P 1.3, typed on both sides;
 //! - [`Client::events`] hears of changes as they happen;
 //! - [`Hateoas`] navigates the documents behind `service` and `computer` commands (P 4);
@@ -18,6 +19,7 @@ mod events;
 mod hateoas;
 mod json_rpc;
 mod profile;
+pub mod release;
 mod slap_api;
 mod transport;
 mod url;
