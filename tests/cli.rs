@@ -53,7 +53,7 @@ fn a_missing_or_broken_configuration_is_named() {
     insta::assert_snapshot!(seen(&rig, &missing), @r"
     exit code 1
     error: Configuration file does not exist: /nonexistent/slapos.cfg
-    hint: name another one with --cfg, make one with `slapos configure client`, or try `slapos standalone` which makes its own
+    hint: make one with `slapos login URL`, name another one with --cfg, or try `slapos standalone` which makes its own
     ");
     insta::assert_snapshot!(list("garbage.cfg", b"this is not\na configuration\n"), @r"
     exit code 1
@@ -89,6 +89,7 @@ fn a_missing_or_broken_configuration_is_named() {
     insta::assert_snapshot!(list("https.cfg", b"[slapos]\nmaster_url = https://127.0.0.1:1/\n"), @r"
     exit code 1
     error: No option `key_file` and `cert_file` in RIG/https.cfg, which an https Master needs
+    hint: `slapos login URL` gets a key and a certificate
     ");
     let directory = rig.run(&["service", "list", "--cfg", "/tmp"]);
     insta::assert_snapshot!(seen(&rig, &directory), @r"
@@ -103,7 +104,7 @@ fn a_missing_or_broken_configuration_is_named() {
     insta::assert_snapshot!(seen(&rig, &nowhere), @r"
     exit code 1
     error: Configuration file does not exist: RIG/home/.slapos/slapos-client.cfg
-    hint: name another one with --cfg, make one with `slapos configure client`, or try `slapos standalone` which makes its own
+    hint: make one with `slapos login URL`, name another one with --cfg, or try `slapos standalone` which makes its own
     ");
     let node = rig
         .slapos(["node", "software"])

@@ -80,17 +80,30 @@ impl Failure {
         let red = crate::output::stderr_style("\x1b[1;31m");
         let cyan = crate::output::stderr_style("\x1b[36m");
         let off = crate::output::stderr_style("\x1b[0m");
-        crate::output::complain(&format!("{red}error:{off} {}", self.message));
+        crate::output::complain(&format!("{red}error:{off} {}", harmless(&self.message)));
         if verbose > 0 {
             for detail in &self.details {
-                crate::output::complain(&format!("  cause: {detail}"));
+                crate::output::complain(&format!("  cause: {}", harmless(detail)));
             }
         }
         if let Some(hint) = &self.hint {
-            crate::output::complain(&format!("{cyan}hint:{off} {hint}"));
+            crate::output::complain(&format!("{cyan}hint:{off} {}", harmless(hint)));
         }
         ExitCode::from(self.code)
     }
+}
+
+/// A text without what a terminal takes for an order: parts of it are other people's words.
+fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() && character != '\n' {
+            out.extend(character.escape_debug());
+        } else {
+            out.push(character);
+        }
+    }
+    out
 }
 
 impl Display for Failure {
@@ -106,6 +119,9 @@ impl From<slap_client::Error> for Failure {
         match &error {
             Error::Connection { .. } => failure
                 .hint("check `master_url` in your configuration, and that the Master is running"),
+            Error::Tls { reason, .. } if reason.contains("does not speak TLS") => {
+                failure.hint("check `master_url` in your configuration")
+            }
             Error::Tls { .. } => failure.hint(
                 "name the authority of the Master's certificate with `master_ca_file` in [slapos]",
             ),
@@ -115,12 +131,16 @@ impl From<slap_client::Error> for Failure {
                 name,
                 similar,
             } => unknown(kind, name, similar),
-            Error::Refused {
-                status: 401 | 403, ..
-            } => failure.hint("check `cert_file` and `key_file` in your configuration"),
-            Error::File { path, .. } if !path.exists() => {
+            Error::Refused { status: 401, .. } => {
                 failure.hint("`slapos login` gets a new key and certificate")
             }
+            Error::Refused { status: 403, .. } => {
+                failure.hint("check `cert_file` and `key_file` in your configuration")
+            }
+            Error::Refused { status: 400, .. } if error.detail().contains("speaks HTTPS") => {
+                failure.hint("write `master_url = https://…` into your configuration")
+            }
+            Error::File { .. } => failure.hint("`slapos login` gets a new key and certificate"),
             Error::NoHateoas { .. } => {
                 failure.hint("name the place of its documents with `master_rest_url` in [slapos]")
             }
@@ -162,9 +182,13 @@ impl From<slap_client::ProfileError> for Failure {
         let failure = Failure::new(&error);
         match error {
             ProfileError::Missing { .. } => failure.hint(
-                "name another one with --cfg, make one with `slapos configure client`, or try \
-                 `slapos standalone` which makes its own",
+                "make one with `slapos login URL`, name another one with --cfg, or try `slapos \
+                 standalone` which makes its own",
             ),
+            ProfileError::HalfIdentity { .. } => failure.hint("name both or none"),
+            ProfileError::NoIdentity { .. } => {
+                failure.hint("`slapos login URL` gets a key and a certificate")
+            }
             ProfileError::NoMaster { .. } => {
                 failure.hint("add a line such as `master_url = https://slap.vifib.com/`")
             }

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use ureq::http::{Response, StatusCode};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use ureq::{Agent, Body, BodyReader};
@@ -112,6 +115,14 @@ impl Transport {
                 });
             }
         };
+        // A port that is none would be taken for the usual one.
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        if uri.port().is_none() && !authority.ends_with(']') && authority.contains(':') {
+            return Err(Error::Url {
+                url: settings.master_url,
+                reason: "its port is no number up to 65535".to_owned(),
+            });
+        }
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(settings.timeout))
@@ -221,10 +232,17 @@ impl Transport {
         let body = reply.body_mut().with_config().limit(limit).read_to_vec();
         match (status, body) {
             (status, Ok(body)) if status.is_success() => {
-                String::from_utf8(body).map_err(|_| Error::Reply {
+                let unusable = |reason: String| Error::Reply {
                     what: what.to_owned(),
-                    reason: "it is not UTF-8 text".to_owned(),
-                })
+                    reason,
+                };
+                if is_web_page(&body) {
+                    return Err(unusable(format!(
+                        "it is a web page; is {} really the URL of a Master's API?",
+                        self.base
+                    )));
+                }
+                String::from_utf8(body).map_err(|_| unusable("it is not UTF-8 text".to_owned()))
             }
             (StatusCode::OK, Err(error)) => Err(self.unreached(error)),
             (status, body) => {
@@ -255,6 +273,13 @@ impl Transport {
     }
 }
 
+/// Whether somebody answers who talks to browsers. No answer of the protocol is HTML.
+fn is_web_page(body: &[u8]) -> bool {
+    let start = body.get(..body.len().min(100)).unwrap_or_default();
+    let start = start.trim_ascii_start().to_ascii_lowercase();
+    start.starts_with(b"<!doctype html") || start.starts_with(b"<html")
+}
+
 fn broken(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -269,6 +294,9 @@ fn tls_reason(error: &ureq::Error) -> Option<String> {
     let of_rustls = |error: &rustls::Error| match error {
         rustls::Error::InvalidCertificate(reason) => {
             format!("its certificate is not accepted ({reason})")
+        }
+        rustls::Error::InvalidMessage(_) => {
+            "it does not speak TLS there; perhaps its URL begins with http://".to_owned()
         }
         other => other.to_string(),
     };
@@ -285,7 +313,7 @@ fn tls_reason(error: &ureq::Error) -> Option<String> {
 
 fn tls(settings: &Settings) -> Result<TlsConfig, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
+    let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::clone(&provider));
     match &settings.trust {
         Trust::WebRoots => tls = tls.root_certs(RootCerts::WebPki),
         Trust::Insecure => tls = tls.disable_verification(true),
@@ -314,9 +342,42 @@ fn tls(settings: &Settings) -> Result<TlsConfig, Error> {
         (None, None) => None,
     };
     if let Some((chain, key)) = client {
+        let (certificate, file) = settings.certificate.clone().unwrap_or_else(|| {
+            let name = |what: &str| PathBuf::from(what);
+            (name("the client certificate"), name("the client key"))
+        });
+        belong_together(&chain, &key, &provider).map_err(|error| match error {
+            rustls::Error::InvalidCertificate(reason) => Error::File {
+                path: certificate,
+                reason: format!("it is broken ({reason})"),
+            },
+            rustls::Error::InconsistentKeys(_) => Error::File {
+                reason: format!("it is not the key of {}", certificate.display()),
+                path: file,
+            },
+            other => Error::File {
+                path: file,
+                reason: other.to_string(),
+            },
+        })?;
         tls = tls.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
     }
     Ok(tls.build())
+}
+
+/// Whether this key is that of the certificate. The connection would not ask, but panic.
+fn belong_together(
+    chain: &[Certificate<'_>],
+    key: &PrivateKey<'_>,
+    provider: &CryptoProvider,
+) -> Result<(), rustls::Error> {
+    let chain: Vec<CertificateDer<'static>> = chain
+        .iter()
+        .map(|certificate| certificate.der().to_vec().into())
+        .collect();
+    let key = PrivateKeyDer::try_from(key.der().to_vec())
+        .map_err(|reason| rustls::Error::General(reason.to_owned()))?;
+    CertifiedKey::from_der(chain, key, provider).map(drop)
 }
 
 pub(crate) fn private_key(pem: &[u8], path: &Path) -> Result<PrivateKey<'static>, Error> {
