@@ -289,6 +289,10 @@ timer.start()
 print(instance.wait(timeout=60).getConnectionParameter('url'), instance.getActualState())
 print(instance)
 print(slap.registerComputer('local_computer'), slap.registerOpenOrder().getInformation('mine'))
+try:
+    slap.registerOpenOrder().getInformation('mime')
+except slapos.slap.NotFoundError as why:
+    print(why)
 child = part().request('http://x/software.cfg', 'default', 'child')
 print(child, child._request_dict['partition_reference'])
 def child_starts():
@@ -309,6 +313,7 @@ print(gone.wait(timeout=60), list(slap.getOpenOrderDict()))
          https://[::1]/ started\n\
          <ComputerPartition 'mine' started on part0 of local_computer https://[::1]/>\n\
          <Computer local_computer> <SoftwareInstance 'mine' started http://x/software.cfg>\n\
+         there is no instance `mime`; did you mean `mine`?\n\
          <ComputerPartition 'child' started on part1 of local_computer> child\n\
          {'a': 'b'}\n\
          <ComputerPartition 'mine' destroyed on part0 of local_computer https://[::1]/> []\n"

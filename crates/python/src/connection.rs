@@ -191,7 +191,13 @@ impl Connection {
     fn instance_tree<'py>(&self, py: Python<'py>, title: &str) -> PyResult<Told<'py>> {
         let title: InstanceTitle = parsed(title)?;
         let (fields, tree) = self.run(py, move |cloud| {
-            let fields = cloud.documents()?.instance_tree_fields(&title)?;
+            let fields = match cloud.documents()?.instance_tree_fields(&title) {
+                // Which one may have been meant?
+                Err(Error::NotFound { .. }) => {
+                    return Err(cloud.service(&title).err().unwrap_or_else(gone));
+                }
+                found => found?,
+            };
             let tree = InstanceTreeInfo::from_fields(&title, &fields);
             Ok((fields, tree))
         })?;
@@ -217,7 +223,7 @@ impl Connection {
     fn node(&self, py: Python<'_>, reference: &str) -> PyResult<(String, String)> {
         let reference: NodeId = parsed(reference)?;
         self.run(py, move |cloud| {
-            let node = cloud.documents()?.node(&reference)?;
+            let node = cloud.node(&reference)?;
             Ok((node.reference, node.title))
         })
     }
@@ -243,6 +249,14 @@ impl Connection {
         };
         outside(py, move || cloud().and_then(|cloud| work(&cloud)))?
             .map_err(|error| raise(py, &error))
+    }
+}
+
+/// What was not there a moment ago, and is now.
+fn gone() -> Error {
+    Error::NotFound {
+        what: "the instance has just changed".to_owned(),
+        detail: "ask again".to_owned(),
     }
 }
 

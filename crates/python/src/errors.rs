@@ -11,7 +11,10 @@ pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
     let text = error.to_string();
     match error {
         Error::NotReady { what, detail } => ours(py, "ResourceNotReady", &not_ready(what, detail)),
-        Error::NotFound { .. } | Error::UnknownName { .. } => ours(py, "NotFoundError", &text),
+        Error::NotFound { .. } => ours(py, "NotFoundError", &text),
+        Error::UnknownName { similar, .. } => {
+            ours(py, "NotFoundError", &format!("{text}{}", meant(similar)))
+        }
         Error::Server { status, .. } => server(py, &text, *status),
         Error::Refused { status, .. } => {
             let class = match status {
@@ -37,6 +40,14 @@ pub(crate) fn not_ready(what: &str, why: &str) -> String {
         format!("/{what}")
     } else {
         format!("/{what} - {why}")
+    }
+}
+
+/// What was perhaps meant.
+fn meant(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        names => format!("; did you mean `{}`?", names.join("` or `")),
     }
 }
 
