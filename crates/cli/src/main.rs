@@ -12,7 +12,6 @@ mod failure;
 mod help;
 mod interrupt;
 mod log;
-mod metadata;
 mod output;
 mod parameters;
 mod progress;

@@ -30,6 +30,7 @@ Examples:
   slapos request hello ~/software/helloworld/software.cfg --wait
   slapos request hello product.helloworld --parameters name=World color=teal
   slapos request hello product.helloworld --node computer_guid=COMP-1 --state stopped
+  slapos request hello product.helloworld --set color=navy --unset name --dry-run
   slapos request hello product.helloworld --parameters-file parameters.json --output json")]
 pub(crate) struct Request {
     /// Title of the instance, unique among yours
@@ -59,6 +60,18 @@ pub(crate) struct Request {
     /// How the parameters of the file are written down: xml or json-in-xml [default: as the release says]
     #[arg(long, value_name = "SERIALISATION", requires = "parameters_file")]
     pub(crate) force_serialisation: Option<Serialisation>,
+    /// Change or add these parameters, and keep the others
+    #[arg(long, num_args = 1.., value_name = "KEY=VALUE", value_parser = key_value, conflicts_with_all = ["parameters", "parameters_file"])]
+    pub(crate) set: Option<Vec<(String, String)>>,
+    /// Take these parameters away, and keep the others
+    #[arg(long, num_args = 1.., value_name = "KEY", conflicts_with_all = ["parameters", "parameters_file"])]
+    pub(crate) unset: Option<Vec<String>>,
+    /// Send parameters that do not fit the release's schema all the same
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Only show what would change; nothing is sent
+    #[arg(long, visible_alias = "diff", conflicts_with = "wait")]
+    pub(crate) dry_run: bool,
     /// Wait until the instance has published its connection parameters (or is gone, when destroyed)
     #[arg(long)]
     pub(crate) wait: bool,

@@ -6,6 +6,7 @@ pub(crate) mod enrol;
 pub(crate) mod master;
 pub(crate) mod node;
 pub(crate) mod proxy;
+pub(crate) mod software;
 pub(crate) mod standalone;
 
 use std::path::PathBuf;
@@ -110,6 +111,8 @@ pub(crate) enum Command {
     /// Look at the instances you requested
     #[command(subcommand, arg_required_else_help = true)]
     Service(client::Service),
+    #[command(subcommand, arg_required_else_help = true)]
+    Software(software::Software),
     /// Look at compute nodes
     #[command(subcommand, arg_required_else_help = true)]
     Computer(client::Computer),

@@ -10,6 +10,7 @@ mod proxy;
 mod register;
 mod request;
 mod service;
+mod software;
 mod supply;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use slap::InstallationState;
 use crate::args::client::{Computer, Service};
 use crate::args::node::NodeCommand;
 use crate::args::proxy::Proxy;
+use crate::args::software::Software;
 use crate::args::{Command, Global};
 use crate::{CommandResult, settings};
 
@@ -45,6 +47,8 @@ pub(crate) fn run(command: Command, global: &Global) -> CommandResult {
         Command::Remove(arguments) => supply::run(&arguments, InstallationState::Destroyed),
         Command::Service(Service::List(arguments)) => service::list(&arguments),
         Command::Service(Service::Info(arguments)) => service::info(&arguments),
+        Command::Software(Software::List(arguments)) => software::list(&arguments),
+        Command::Software(Software::Info(arguments)) => software::info(&arguments),
         Command::Computer(Computer::List(arguments)) => computer::list(&arguments),
         Command::Computer(Computer::Info(arguments)) => computer::info(&arguments),
         Command::Console(arguments) => crate::console::run(&arguments),

@@ -1,24 +1,44 @@
 //! `slapos request`: ask, and wait if told so (C 1.5).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use serde_json::{Value as Json, json};
-use slap::InstanceState;
 use slap::document::{InstanceDocument, TextDict};
 use slap::serialisation::unwrap;
-use slap_client::{Cloud, Error, Order, RequestReply, WaitError};
+use slap::{InstanceState, ReleaseUrl, Value};
+use slap_client::{Cloud, Error, InstanceTreeInfo, Order, RequestReply, WaitError};
 
 use crate::CommandResult;
 use crate::args::OutputFormat;
 use crate::args::client::Request;
 use crate::commands::supply::release;
 use crate::failure::{Code, Failure};
+use crate::parameters::{Given, Purpose};
 use crate::progress::Spinner;
 use crate::{output, parameters, settings};
 
 pub(crate) fn run(arguments: Request) -> CommandResult {
     let cloud = settings::cloud(&arguments.config)?;
-    let order = build(&cloud, &arguments)?;
+    let release = release(&cloud, &arguments.release)?;
+    let held = held(&cloud, &arguments)?;
+    let order = build(&arguments, release, held.as_ref())?;
+    if arguments.dry_run {
+        let lines = differences(&order, held.as_ref());
+        return match lines.as_slice() {
+            [] => output::print("Nothing would change."),
+            lines => output::print(&lines.join("\n")),
+        }
+        .map(|()| ExitCode::SUCCESS);
+    }
+    if let Some(held) = held.filter(|held| held.release != order.release.as_str()) {
+        tracing::warn!(
+            "{} is an instance of {} so far; it becomes one of {}",
+            order.title,
+            held.release,
+            order.release
+        );
+    }
     tracing::info!(
         "Requesting {} as an instance of {} ...",
         order.title,
@@ -60,31 +80,46 @@ pub(crate) fn run(arguments: Request) -> CommandResult {
 }
 
 /// What was typed, as an order: an argument left out changes nothing.
-fn build(cloud: &Cloud, arguments: &Request) -> Result<Order, Failure> {
-    let release = release(cloud, &arguments.release)?;
-    let given = arguments.parameters.is_some() || arguments.parameters_file.is_some();
+fn build(
+    arguments: &Request,
+    release: ReleaseUrl,
+    held: Option<&InstanceTreeInfo>,
+) -> Result<Order, Failure> {
     let software_type = match &arguments.software_type {
-        // How parameters are written down depends on the type the instance has.
-        None if given => match cloud.known(&arguments.title)? {
-            Some(known) => known.software_type.parse().ok(),
-            None => None,
-        },
+        None => held.and_then(|held| held.software_type.parse().ok()),
         given => given.clone(),
     };
-    let kind = software_type.clone().unwrap_or_default();
-    let parameters = match (&arguments.parameters, &arguments.parameters_file) {
-        (Some(words), _) => Some(parameters::words_for_release(
-            parameters::from_words(words)?,
-            release.as_str(),
-            &kind,
-        )?),
-        (None, Some(file)) => Some(parameters::from_file(
-            file,
-            arguments.force_serialisation,
-            release.as_str(),
-            &kind,
-        )?),
-        (None, None) => None,
+    let parts = (arguments.set.as_deref(), arguments.unset.as_deref());
+    let given = match (&arguments.parameters, &arguments.parameters_file, parts) {
+        (Some(words), _, _) => Some(Given::Texts(parameters::texts(words)?)),
+        (None, Some(file), _) => Some(parameters::from_file(file)?),
+        (None, None, (None, None)) => None,
+        (None, None, (set, unset)) => {
+            let none = BTreeMap::new();
+            let parameters = held.map_or(&none, |held| &held.parameters);
+            Some(parameters::changed(
+                parameters,
+                set.unwrap_or_default(),
+                unset.unwrap_or_default(),
+            )?)
+        }
+    };
+    let parameters = match given {
+        None => None,
+        Some(given) => {
+            tracing::info!(
+                "Validating request parameters for {} as an instance of {release} ...",
+                arguments.title
+            );
+            let purpose = Purpose {
+                release: &release,
+                software_type: &software_type.clone().unwrap_or_default(),
+                shared: arguments.shared || held.is_some_and(|held| held.shared),
+                serialisation: arguments.force_serialisation,
+                force: arguments.force,
+            };
+            Some(parameters::ready(given, &purpose)?)
+        }
     };
     Ok(Order {
         software_type,
@@ -98,6 +133,99 @@ fn build(cloud: &Cloud, arguments: &Request) -> Result<Order, Failure> {
         shared: arguments.shared.then_some(true),
         ..Order::new(arguments.title.clone(), release)
     })
+}
+
+/// What the Master holds of this title, where that is needed to understand what was typed.
+fn held(cloud: &Cloud, arguments: &Request) -> Result<Option<InstanceTreeInfo>, Failure> {
+    let given = arguments.parameters.is_some() || arguments.parameters_file.is_some();
+    // How parameters are written down depends on the type the instance has.
+    let type_matters = given && arguments.software_type.is_none();
+    let changes = arguments.set.is_some() || arguments.unset.is_some();
+    if type_matters || changes || arguments.dry_run {
+        Ok(cloud.known(&arguments.title)?)
+    } else {
+        Ok(None)
+    }
+}
+
+/// What an order would change, a line each; nothing when it would change nothing.
+fn differences(order: &Order, held: Option<&InstanceTreeInfo>) -> Vec<String> {
+    let Some(held) = held else {
+        let mut lines = vec![format!("+ instance {} of {}", order.title, order.release)];
+        for (key, value) in order.parameters.iter().flatten() {
+            lines.push(format!("+ parameter {key} = {}", shown(&text_of(value))));
+        }
+        return lines;
+    };
+    let mut lines = Vec::new();
+    let mut line = |what: &str, old: &str, new: &str| {
+        if old != new {
+            lines.push(format!("~ {what}: {old} → {new}"));
+        }
+    };
+    line("release", &held.release, order.release.as_str());
+    if let Some(new) = &order.software_type {
+        line("type", &held.software_type, new.as_str());
+    }
+    if let Some(new) = order.state {
+        let old = held.requested_state().map(|state| state.to_string());
+        line("state", old.as_deref().unwrap_or(&held.state), new.as_str());
+    }
+    if let Some(new) = &order.parameters {
+        let new: BTreeMap<String, String> = new
+            .iter()
+            .map(|(key, value)| (key.clone(), text_of(value)))
+            .collect();
+        // JSON under `_` is compared by what it says.
+        let (old, new) = (entries(&held.parameters), entries(&new));
+        let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        for key in keys {
+            match (old.get(key), new.get(key)) {
+                (Some(old), Some(new)) if old == new => {}
+                (Some(old), Some(new)) => lines.push(format!(
+                    "~ parameter {key}: {} → {}",
+                    shown(old),
+                    shown(new)
+                )),
+                (None, Some(new)) => lines.push(format!("+ parameter {key} = {}", shown(new))),
+                (Some(old), None) => lines.push(format!("- parameter {key} (was {})", shown(old))),
+                (None, None) => {}
+            }
+        }
+    }
+    // The Master does not tell the SLA it holds.
+    for (key, value) in order.sla.iter().flatten() {
+        lines.push(format!("  SLA {key} = {}", text_of(value)));
+    }
+    lines
+}
+
+fn entries(parameters: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    match unwrap(parameters) {
+        Some(Json::Object(document)) => document
+            .into_iter()
+            .map(|(key, value)| (key, value.to_string()))
+            .collect(),
+        _ => parameters.clone(),
+    }
+}
+
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_json().to_string(),
+    }
+}
+
+/// A value on one line.
+fn shown(text: &str) -> String {
+    const CHARS_MAX: usize = 100;
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= CHARS_MAX {
+        line
+    } else {
+        line.chars().take(CHARS_MAX).chain(['…']).collect()
+    }
 }
 
 fn refused(error: Error) -> Failure {

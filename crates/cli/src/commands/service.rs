@@ -7,12 +7,13 @@ use serde_json::{Map, Value as Json, json};
 use slap::SoftwareType;
 use slap::serialisation::{JSON_KEY, Serialisation, unwrap};
 use slap_client::InstanceTreeInfo;
+use slap_client::release::Metadata;
 
 use crate::CommandResult;
 use crate::args::OutputFormat;
 use crate::args::client::{List, ServiceInfo};
 use crate::failure::{Code, Failure};
-use crate::{metadata, output, settings};
+use crate::{output, settings};
 
 pub(crate) fn list(arguments: &List) -> CommandResult {
     let trees = settings::cloud(&arguments.config)?.services()?;
@@ -78,11 +79,11 @@ fn parameters(parameters: &BTreeMap<String, String>) -> Json {
 fn connection(tree: &InstanceTreeInfo) -> Result<Json, Failure> {
     if let Some(inner) = unwrap(&tree.connection) {
         let software_type = SoftwareType::new(tree.software_type.clone()).unwrap_or_default();
-        let serialisation = metadata::of_release(&tree.release)
+        let serialisation = Metadata::of_release(&tree.release)
             .ok()
             .flatten()
             .map_or(Serialisation::JsonInXml, |metadata| {
-                Serialisation::of_release(&metadata, &software_type)
+                metadata.serialisation(&software_type)
             });
         if serialisation == Serialisation::JsonInXml {
             return Ok(inner);
