@@ -422,3 +422,55 @@ except requests.exceptions.HTTPError as error:
         "SlapException 405\nRefusedError True 405 True\n"
     );
 }
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_is_sent() {
+    // Nobody listens there: what is sent would be a ConnectionError.
+    let rig = builder();
+    let program = "\
+import os, re, slapos.slap
+def connect(url=os.environ['MASTER_URL'], **more):
+    slap = slapos.slap.slap()
+    slap.initializeConnection(url, **more)
+    return slap
+slap = connect()
+order, supply = slap.registerOpenOrder(), slap.registerSupply()
+url = 'http://x/software.cfg'
+deep = []
+for level in range(200): deep = [deep]
+round = {}
+round['round'] = round
+for call in (
+    lambda: order.request(url, 'a', state='bogus'),
+    lambda: order.request(url, ''),
+    lambda: order.request(url, 'a' * 100000),
+    lambda: order.request('', 'a'),
+    lambda: order.request(order, 'a'),
+    lambda: order.request(url, 7),
+    lambda: order.request(url, 'a', ['b']),
+    lambda: order.request(url, 'a', {1: 'b'}),
+    lambda: order.request(url, 'a', {'b': object()}),
+    lambda: order.request(url, 'a', {'b': '\\x00'}),
+    lambda: order.request(url, 'a', {'b': '\\ud800'}),
+    lambda: order.request(url, 'a', {'b': deep}),
+    lambda: order.request(url, 'a', round),
+    lambda: order.request(url, 'a', {'b': 1 << 200}),
+    lambda: order.request(url, 'a', filter_kw='COMP-1'),
+    lambda: supply.supply(url),
+    lambda: supply.supply(url, 'COMP-1', 'bogus'),
+    lambda: slap.registerComputerPartition('', 'part0'),
+    lambda: slap.registerComputer('').getComputerPartitionList(),
+    lambda: connect(timeout=-1),
+    lambda: connect('no url').registerSupply().supply(url, 'COMP-1'),
+    lambda: connect('https://127.0.0.1:1', master_ca_file='/nowhere').getOpenOrderDict(),
+    lambda: slapos.slap.slap().registerOpenOrder(),
+    lambda: slapos.slap.OpenOrder().request(url, 'a'),
+):
+    try:
+        print(call())
+    except Exception as error:
+        print(type(error).__name__ + ':', re.sub('0x[0-9a-f]+', '0x…', str(error)))
+";
+    let run = ours(&rig, program).run().ok();
+    insta::assert_snapshot!(run.stdout);
+}

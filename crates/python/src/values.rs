@@ -74,9 +74,11 @@ pub(crate) fn from_python(value: &Bound<'_, PyAny>) -> PyResult<Value> {
     read(value, 0)
 }
 
-/// A dictionary with texts as keys.
+/// A dictionary with texts as keys that can be sent.
 pub(crate) fn dict_from_python(value: &Bound<'_, PyAny>) -> PyResult<BTreeMap<String, Value>> {
-    match from_python(value)? {
+    let value = from_python(value)?;
+    marshal::encode(&value).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    match value {
         Value::Dict(entries) => Ok(entries),
         other => Err(PyValueError::new_err(format!(
             "a dictionary is needed here, not {}",

@@ -346,6 +346,8 @@ class OpenOrder(_Connected):
         when it is asked about anything.
         """
         _url(software_release)
+        if not isinstance(partition_reference, str):
+            raise ValueError("the title of an instance is a text, not %r" % (partition_reference,))
         if partition_parameter_kw is not None:
             _dictionary(partition_parameter_kw, "partition_parameter_kw")
         if filter_kw is not None:
