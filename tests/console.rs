@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use testkit::{Invocation, Rig, Run, Terminal};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -145,6 +146,24 @@ fn a_script_that_fails_shows_its_own_lines_only() {
         .directory(rig.path());
     rig.write("script.py", "for i in range(100000): print(i)\n");
     assert_eq!(quiet.run().ok().stderr, "", "a closed pipe is no error");
+}
+
+#[test]
+fn ctrl_c_ends_a_script_without_a_word() {
+    let rig = rig();
+    rig.write(
+        "script.py",
+        "import time\nprint('asleep', flush=True)\ntime.sleep(600)\n",
+    );
+    let log = rig.path().join("log/script.log");
+    let mut running = console(&rig, &["script.py"])
+        .directory(rig.path())
+        .start(&log);
+    running.wait_for_output("asleep", SOON);
+    running.signal(Signal::INT);
+    // As a program that the signal has ended: a shell's loop around it ends too.
+    assert_eq!(running.wait(SOON), 128 + 2);
+    assert_eq!(running.output(), "asleep\n");
 }
 
 #[test]

@@ -232,6 +232,47 @@ show(software_type='other')
 }
 
 #[test]
+fn a_person_waits_at_a_master_with_accounts() {
+    let rig = full_master();
+    // All that the other program has before it begins, and a node that works later.
+    let (names, _) = PERSON.split_once("step(\"product\"").unwrap();
+    let program = format!(
+        "{names}
+import threading
+format_node()
+supply.supply(RELEASE, NODE)
+instance = request()
+print(instance)
+def work():
+    node().getSoftwareReleaseList()[0].available()
+    part = node().getComputerPartitionList()[0]
+    part.setConnectionDict({{'url': 'http://[::1]/'}})
+    part.error('it does not start')
+    part.started()
+threading.Timer(0.2, work).start()
+print(instance.wait(timeout=60))
+print(instance.getActualState(), person.registerToken().request() != '')
+print(person._catalogue())
+gone = order.request(RELEASE, 'mine', state='destroyed')
+threading.Timer(0.2, lambda: node().getComputerPartitionList()[0].destroyed()).start()
+gone.wait(timeout=60)
+print(person.getOpenOrderDict())
+"
+    );
+    let program = identified(&rig, ours(&rig, &program)).env("CA", rig.path().join("ca.crt"));
+    assert_eq!(
+        program.run().ok().stdout,
+        "<ComputerPartition 'mine' not ready yet: no node of project PROJ-1 has release \
+         http://example.org/app/1.0/software.cfg available: 1 asked to install it but not \
+         building yet (COMP-1)>\n\
+         <ComputerPartition 'mine' started on part0 of COMP-1 http://[::1]/>\n\
+         started True\n\
+         {'app': 'http://example.org/app/1.0/software.cfg'}\n\
+         {}\n"
+    );
+}
+
+#[test]
 fn threads_share_a_connection_and_none_holds_up_the_others() {
     let rig = builder();
     rig.start();
