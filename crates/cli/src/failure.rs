@@ -72,6 +72,12 @@ impl Failure {
         self
     }
 
+    /// The same, with what it is about before it.
+    pub(crate) fn about(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     /// Prints the failure and gives the exit code.
     pub(crate) fn report(self, verbose: u8) -> ExitCode {
         if self.message.is_empty() {

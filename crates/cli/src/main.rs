@@ -3,6 +3,7 @@
 //! `args` says what may be typed, `commands` does one thing per command, `failure` turns every
 //! error into one line, a hint and an exit code.
 
+mod apply;
 mod args;
 mod commands;
 mod console;

@@ -202,6 +202,16 @@ pub(crate) fn stderr_style(code: &'static str) -> &'static str {
     if stderr_is_coloured() { code } else { "" }
 }
 
+/// A colour code, or nothing where stdout is not coloured.
+pub(crate) fn stdout_style(code: &'static str) -> &'static str {
+    let variable = |name: &str| std::env::var_os(name);
+    if is_coloured(asked_color(), variable, io::stdout().is_terminal()) {
+        code
+    } else {
+        ""
+    }
+}
+
 /// Whether to colour what goes to stderr.
 pub(crate) fn stderr_is_coloured() -> bool {
     is_coloured(

@@ -1,5 +1,6 @@
 //! What may be typed: the whole command line, with upstream's words (C 1).
 
+pub(crate) mod apply;
 pub(crate) mod client;
 pub(crate) mod contexts;
 pub(crate) mod enrol;
@@ -104,6 +105,7 @@ pub(crate) enum OutputFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Request(client::Request),
+    Apply(apply::Apply),
     /// Ask a node to install a software release
     Supply(client::Supply),
     /// Ask a node to remove a software release

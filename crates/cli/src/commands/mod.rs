@@ -43,6 +43,7 @@ pub(crate) fn configured_log_file(command: &Command) -> Option<PathBuf> {
 pub(crate) fn run(command: Command, global: &Global) -> CommandResult {
     match command {
         Command::Request(arguments) => request::run(arguments),
+        Command::Apply(arguments) => crate::apply::run(&arguments),
         Command::Supply(arguments) => supply::run(&arguments, InstallationState::Available),
         Command::Remove(arguments) => supply::run(&arguments, InstallationState::Destroyed),
         Command::Service(Service::List(arguments)) => service::list(&arguments),
