@@ -6,6 +6,7 @@
 mod apply;
 mod args;
 mod commands;
+mod completion;
 mod console;
 mod contexts;
 mod enrol;
@@ -28,6 +29,7 @@ use args::Arguments;
 use failure::Failure;
 
 fn main() -> ExitCode {
+    completion::answer_if_asked();
     // The help, too, is coloured as the command line says, so it is looked at first.
     output::use_colors(usage::color_of_line());
     let arguments = match help::command()

@@ -134,20 +134,38 @@ pub(crate) enum Command {
     #[command(subcommand, arg_required_else_help = true)]
     Proxy(proxy::Proxy),
     Standalone(standalone::Standalone),
-    /// Print the completion script of a shell
+    #[command(visible_alias = "completion")]
     Complete(Complete),
 }
 
-/// Print the completion script of a shell
+/// Print what a shell needs to complete commands, options, and the names your Master knows
+///
+/// Services, nodes, software and contexts are completed with those there are; the Master is asked for
+/// 0.3 seconds at most, and what it says is kept for a moment.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  slapos complete --shell bash > ~/.local/share/bash-completion/completions/slapos
-  slapos complete --shell fish > ~/.config/fish/completions/slapos.fish")]
+  eval \"$(slapos complete --shell bash)\"      in ~/.bashrc
+  eval \"$(slapos complete --shell zsh)\"       in ~/.zshrc, after compinit
+  slapos complete --shell fish > ~/.config/fish/completions/slapos.fish
+  slapos completion zsh")]
 pub(crate) struct Complete {
     /// The shell
-    #[arg(long, default_value = "bash")]
-    pub(crate) shell: clap_complete::Shell,
+    #[arg(long = "shell", value_name = "SHELL", default_value = "bash")]
+    shell: clap_complete::Shell,
+    /// The shell
+    #[arg(value_name = "SHELL", hide = true)]
+    shell_word: Option<clap_complete::Shell>,
+    /// What the program is called
+    #[arg(long, value_name = "NAME", default_value = "slapos")]
+    pub(crate) name: String,
+}
+
+impl Complete {
+    /// The shell, as an option or, as other programs have it, a word.
+    pub(crate) fn shell(&self) -> clap_complete::Shell {
+        self.shell_word.unwrap_or(self.shell)
+    }
 }
 
 #[cfg(test)]
