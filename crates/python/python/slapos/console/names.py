@@ -7,7 +7,7 @@ import time
 
 import slapos.slap
 from slapos.slap import SlapException, SoftwareProductCollection
-from slapos.slap.slap import identifier
+from slapos.slap._products import identifier
 
 #: How long the Master's catalogue is believed, in seconds, and how long it is not asked again after
 #: it did not answer.

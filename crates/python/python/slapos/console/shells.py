@@ -6,6 +6,8 @@ import code
 import os
 import sys
 
+from slapos.slap import _instance
+
 from . import errors, names
 
 HISTORY = "~/.slapconsolehistory"
@@ -41,7 +43,7 @@ def interact(main, catalogue, settings: dict) -> int | None:
     wanted = settings["shell"]
     terminal = sys.stdin.isatty()
     if terminal and sys.stderr.isatty():
-        sys.modules["slapos.slap.slap"]._progress = lambda why: print(why, file=sys.stderr)
+        _instance.progress_shown = lambda why: print(why, file=sys.stderr)
     if wanted == "ipython" or (wanted == "auto" and terminal):
         if available("IPython"):
             return ipython(main, catalogue, settings)
