@@ -4,7 +4,7 @@
 #   make fuzz    throw mutated input at every decoder, SECONDS=10 for each
 #   make bench   side by side with the released upstream
 #   make scale   two million instances on 6,100 simulated nodes; SCALE="--share 0.01" for less
-#   make install put `slapos` into ~/.cargo/bin
+#   make install put `slapos` into ~/.cargo/bin, and its manual pages where `man` finds them
 #   make wheel   the SDK for Python as a wheel in target/wheels, for `pip install`
 
 .PHONY: demo test lint fuzz bench scale install wheel setup setup-test
@@ -43,6 +43,7 @@ install: setup
 	cargo build --release --locked -p python
 	SLAPOS_PYTHON_MODULE=$(CURDIR)/target/release/libslapos_native.so \
 		cargo install --path crates/cli --locked
+	"$${CARGO_HOME:-$$HOME/.cargo}/bin/slapos" man "$${XDG_DATA_HOME:-$$HOME/.local/share}/man/man1"
 
 # maturin comes from PyPI, into a virtual environment of its own.
 wheel: setup

@@ -478,6 +478,28 @@ fn every_command_has_a_help() {
 }
 
 #[test]
+fn every_command_has_a_manual_page() {
+    let rig = rig();
+    let directory = rig.path().join("man/man1");
+    rig.slapos(["man"]).arg(&directory).run().ok();
+    let all = commands(&rig, &[]);
+    for command in &all {
+        let page = directory.join(format!("slapos-{}.1", command.join("-")));
+        let text = std::fs::read_to_string(&page).unwrap_or_default();
+        assert!(text.contains(".SH SYNOPSIS"), "{}: {text}", page.display());
+    }
+    let pages = std::fs::read_dir(&directory).unwrap().count();
+    assert_eq!(pages, all.len() + 1);
+    let first = rig.run(&["man"]).ok().stdout;
+    let kept = std::fs::read_to_string(directory.join("slapos.1")).unwrap();
+    assert_eq!(first.trim_end(), kept.trim_end());
+    for words in ["Examples:", "slapos request hello"] {
+        let page = std::fs::read_to_string(directory.join("slapos-request.1")).unwrap();
+        assert!(page.contains(words), "{page}");
+    }
+}
+
+#[test]
 fn json_is_json_and_nothing_else_is_on_stdout() {
     let rig = rig();
     rig.start();

@@ -136,6 +136,22 @@ pub(crate) enum Command {
     Standalone(standalone::Standalone),
     #[command(visible_alias = "completion")]
     Complete(Complete),
+    #[command(hide = true)]
+    Man(Man),
+}
+
+/// Write the help as manual pages
+///
+/// Without a directory the first page is printed: `slapos man | man -l -`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  slapos man ~/.local/share/man/man1
+  slapos man | man -l -")]
+pub(crate) struct Man {
+    /// Where the pages go
+    #[arg(value_name = "DIRECTORY")]
+    pub(crate) directory: Option<PathBuf>,
 }
 
 /// Print what a shell needs to complete commands, options, and the names your Master knows

@@ -4,6 +4,7 @@ mod complete;
 mod computer;
 mod configure;
 mod context;
+mod man;
 mod master;
 mod node;
 mod proxy;
@@ -62,5 +63,6 @@ pub(crate) fn run(command: Command, global: &Global) -> CommandResult {
         Command::Proxy(arguments) => proxy::run(arguments),
         Command::Standalone(arguments) => crate::standalone::run(&arguments, global),
         Command::Complete(arguments) => complete::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     }
 }

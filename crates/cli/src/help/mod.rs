@@ -128,33 +128,33 @@ fn first_page(command: &Command) -> String {
     page
 }
 
+/// Every command that is shown to people, by its words: `slapos service list`.
+pub(crate) fn pages() -> Vec<(String, Command)> {
+    let mut whole = command();
+    whole.build();
+    let mut found = Vec::new();
+    collect(&whole, "slapos", &mut found);
+    found
+}
+
+fn collect(command: &Command, name: &str, into: &mut Vec<(String, Command)>) {
+    into.push((name.to_owned(), command.clone()));
+    for inner in command.get_subcommands() {
+        if inner.get_name() != "help" && !inner.is_hide_set() {
+            collect(inner, &format!("{name} {}", inner.get_name()), into);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Every command that is shown to people, with the words that name it.
-    fn pages(command: &Command, words: &[&str], into: &mut Vec<(String, Command)>) {
-        into.push((words.join(" "), command.clone()));
-        for inner in command.get_subcommands() {
-            if inner.get_name() != "help" && !inner.is_hide_set() {
-                pages(inner, &[words, &[inner.get_name()]].concat(), into);
-            }
-        }
-    }
-
-    fn all() -> Vec<(String, Command)> {
-        let mut whole = command().term_width(100);
-        whole.build();
-        let mut found = Vec::new();
-        pages(&whole, &["slapos"], &mut found);
-        found
-    }
 
     /// The help as it stands: whoever changes a command looks at its page
     /// (`INSTA_UPDATE=always cargo test -p cli --bin slapos help` writes them).
     #[test]
     fn every_page_of_the_help_is_as_it_was_approved() {
-        for (name, _) in all() {
+        for (name, _) in pages() {
             let line = name.split(' ').chain(["--help"]);
             let page = command().term_width(100).try_get_matches_from(line);
             let text = page.map_or_else(|help| help.to_string(), |_| String::new());
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn every_command_that_does_something_shows_examples() {
-        let without: Vec<String> = all()
+        let without: Vec<String> = pages()
             .into_iter()
             .filter(|(_, page)| !page.has_subcommands())
             .filter(|(_, page)| {
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn every_example_can_be_typed() {
         let (mut tried, mut wrong) = (0, Vec::new());
-        for (name, page) in all() {
+        for (name, page) in pages() {
             let told = page.get_after_help().map(ToString::to_string);
             for line in told.unwrap_or_default().lines() {
                 // What is explained stands behind the command, after some blanks.
