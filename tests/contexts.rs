@@ -162,6 +162,34 @@ fn each_master_has_a_name_and_one_is_meant() {
         );
     }
 
+    // A node's token, in upstream's words; a Master that asks nobody has none.
+    let said = world
+        .run(&["computer", "token", "--context", "lab"])
+        .ok()
+        .stdout;
+    let token = said.strip_prefix("Computer token: ").unwrap().trim();
+    let json = world.run(&["computer", "token", "--context", "lab", "-o", "json"]);
+    assert_ne!(json.ok().json()["token"], json!(token), "each works once");
+    let name = world.home("node/etc/slapos.cfg");
+    world
+        .slapos(&[
+            "node",
+            "register",
+            "machine",
+            "--unprivileged",
+            "--master-url",
+        ])
+        .arg(world.secure.full_master_url())
+        .args(["--fingerprint", &world.secure.welcome().fingerprint])
+        .args(["--token", token, "--cfg"])
+        .arg(name)
+        .run()
+        .ok();
+    world
+        .run(&["computer", "token"])
+        .exits(1)
+        .says("gives no tokens");
+
     // What is not there, or cannot be a name.
     world
         .run(&["service", "list", "--context", "lap"])

@@ -119,6 +119,21 @@ pub(crate) enum Computer {
     List(List),
     /// Show one compute node
     Info(ComputerInfo),
+    /// Get a one-time token by which a machine becomes a compute node
+    Token(ComputerToken),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  slapos computer token
+  slapos node register NAME --master-url https://slapos.example.com:8443 --token TOKEN")]
+pub(crate) struct ComputerToken {
+    /// How to print [default: upstream's text]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<OutputFormat>,
+    #[command(flatten)]
+    pub(crate) config: ClientConfig,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ mod request;
 mod service;
 mod software;
 mod supply;
+mod token;
 
 use std::path::PathBuf;
 
@@ -53,6 +54,7 @@ pub(crate) fn run(command: Command, global: &Global) -> CommandResult {
         Command::Software(Software::Info(arguments)) => software::info(&arguments),
         Command::Computer(Computer::List(arguments)) => computer::list(&arguments),
         Command::Computer(Computer::Info(arguments)) => computer::info(&arguments),
+        Command::Computer(Computer::Token(arguments)) => token::run(&arguments),
         Command::Console(arguments) => crate::console::run(&arguments),
         Command::Login(arguments) => context::login(&arguments),
         Command::Logout(arguments) => context::logout(&arguments),
