@@ -13,6 +13,7 @@
 //! it arrived.
 
 mod cloud;
+mod detail;
 mod enrol;
 mod error;
 mod events;
@@ -24,7 +25,11 @@ mod slap_api;
 mod transport;
 mod url;
 
-pub use cloud::{Cloud, Order, WaitError, similar};
+pub use cloud::{Changes, Cloud, Order, WaitError, similar};
+pub use detail::{
+    EventRange, NodePartition, NodeRelease, NodeState, Report, Service, ServiceEvent,
+    ServiceInstance, ServiceSummary, UpgradeAnswer,
+};
 pub use enrol::{Authority, Enrolled, Enrolment, Fingerprint, NotAFingerprint};
 pub use error::Error;
 pub use events::{Event, Events, Watch};

@@ -5,7 +5,8 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -22,6 +23,9 @@ const WINDOW: Winsize = Winsize {
     ws_ypixel: 0,
 };
 
+/// How long the last words of a program may take to reach the screen.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// A program whose input and output are a terminal. Dropped, it is killed.
 pub struct Terminal {
     title: String,
@@ -29,6 +33,8 @@ pub struct Terminal {
     keyboard: File,
     /// What came to the screen, escape sequences and all.
     seen: Arc<Mutex<Vec<u8>>>,
+    /// Ends when nobody has the terminal open any more.
+    reader: JoinHandle<()>,
     /// How much of the screen's text was waited for already, in bytes.
     read: usize,
 }
@@ -61,7 +67,7 @@ impl Invocation {
         let mut screen = keyboard.try_clone().expect("a descriptor");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&seen);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             // A terminal nobody has open any more gives an error instead of an end.
             while let Ok(count @ 1..) = screen.read(&mut bytes) {
@@ -73,6 +79,7 @@ impl Invocation {
             child,
             keyboard,
             seen,
+            reader,
             read: 0,
         }
     }
@@ -119,6 +126,11 @@ impl Terminal {
                 deadline.as_secs()
             );
         };
+        // What it said last may still be on its way; what it left running may keep the terminal.
+        let last = Instant::now() + LAST_WORDS;
+        while !self.reader.is_finished() && Instant::now() < last {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let screen = self.screen();
         let rest = screen.get(self.read..).unwrap_or_default().to_owned();
         (status.code().unwrap_or(-1), rest)

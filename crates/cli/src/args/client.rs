@@ -103,15 +103,6 @@ pub(crate) struct Supply {
     pub(crate) config: ClientConfig,
 }
 
-/// Look at the instances you requested
-#[derive(Debug, Subcommand)]
-pub(crate) enum Service {
-    /// List your instances
-    List(List),
-    /// Show one of your instances: states, parameters, connection parameters
-    Info(ServiceInfo),
-}
-
 /// Look at compute nodes
 #[derive(Debug, Subcommand)]
 pub(crate) enum Computer {
@@ -139,21 +130,6 @@ pub(crate) struct ComputerToken {
 #[derive(Debug, Args)]
 pub(crate) struct List {
     /// How to print [default: table on a terminal, upstream's text or JSON otherwise]
-    #[arg(short, long, value_name = "FORMAT")]
-    pub(crate) output: Option<OutputFormat>,
-    #[command(flatten)]
-    pub(crate) config: ClientConfig,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ServiceInfo {
-    /// Title of the instance
-    #[arg(value_name = "TITLE")]
-    pub(crate) title: InstanceTitle,
-    /// Also show what was reported about it
-    #[arg(long)]
-    pub(crate) news: bool,
-    /// How to print [default: table on a terminal, JSON otherwise]
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) output: Option<OutputFormat>,
     #[command(flatten)]

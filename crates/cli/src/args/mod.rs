@@ -7,6 +7,7 @@ pub(crate) mod enrol;
 pub(crate) mod master;
 pub(crate) mod node;
 pub(crate) mod proxy;
+pub(crate) mod service;
 pub(crate) mod software;
 pub(crate) mod standalone;
 
@@ -112,7 +113,7 @@ pub(crate) enum Command {
     Remove(client::Supply),
     /// Look at the instances you requested
     #[command(subcommand, arg_required_else_help = true)]
-    Service(client::Service),
+    Service(service::Service),
     #[command(subcommand, arg_required_else_help = true)]
     Software(software::Software),
     /// Look at compute nodes

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use slap::InstallationState;
 
-use crate::args::client::{Computer, Service};
+use crate::args::client::Computer;
 use crate::args::node::NodeCommand;
 use crate::args::proxy::Proxy;
 use crate::args::software::Software;
@@ -48,8 +48,7 @@ pub(crate) fn run(command: Command, global: &Global) -> CommandResult {
         Command::Apply(arguments) => crate::apply::run(&arguments),
         Command::Supply(arguments) => supply::run(&arguments, InstallationState::Available),
         Command::Remove(arguments) => supply::run(&arguments, InstallationState::Destroyed),
-        Command::Service(Service::List(arguments)) => service::list(&arguments),
-        Command::Service(Service::Info(arguments)) => service::info(&arguments),
+        Command::Service(command) => service::run(&command),
         Command::Software(Software::List(arguments)) => software::list(&arguments),
         Command::Software(Software::Info(arguments)) => software::info(&arguments),
         Command::Computer(Computer::List(arguments)) => computer::list(&arguments),

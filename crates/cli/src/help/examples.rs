@@ -12,6 +12,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "service list",
         &[
             "slapos service list",
+            "slapos service list --watch",
             "slapos service list --output json | jq -r 'keys[]'",
             r#"for title in $(slapos service list -o name); do slapos service info "$title"; done"#,
         ],
@@ -22,6 +23,56 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "slapos service info hello",
             r#"slapos service info hello --output json | jq -r '."connection-parameters".url'"#,
             "slapos service info hello --news",
+        ],
+    ),
+    (
+        "service tree",
+        &[
+            "slapos service tree hello",
+            "slapos service tree hello --output json | jq -r '.[].node'",
+        ],
+    ),
+    (
+        "service events",
+        &[
+            "slapos service events hello",
+            "slapos service events hello --follow",
+        ],
+    ),
+    (
+        "service logs",
+        &[
+            "slapos service logs hello",
+            "slapos service logs hello -n 1",
+        ],
+    ),
+    (
+        "service start",
+        &[
+            "slapos service start hello",
+            "slapos service start hello blog --wait",
+        ],
+    ),
+    (
+        "service stop",
+        &[
+            "slapos service stop hello",
+            "slapos service stop hello blog --wait",
+        ],
+    ),
+    (
+        "service destroy",
+        &[
+            "slapos service destroy hello",
+            "slapos service destroy hello blog --yes --wait",
+        ],
+    ),
+    ("service rename", &["slapos service rename hello greetings"]),
+    (
+        "service upgrade",
+        &[
+            "slapos service upgrade hello --wait",
+            "slapos service upgrade hello https://example.com/2/software.cfg",
         ],
     ),
     (

@@ -1,6 +1,6 @@
 //! Waiting until an instance is what it was asked to be.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
 use slap::document::InstanceDocument;
@@ -15,6 +15,11 @@ use crate::slap_api::RequestReply;
 const POLL: Duration = Duration::from_millis(500);
 /// Between two questions to one that does: what it does not tell of is seen all the same.
 const POLL_WOKEN: Duration = Duration::from_secs(5);
+
+/// How long a stream is read before a new one is opened.
+const STREAM_LIFE: Duration = Duration::from_secs(600);
+/// After a stream ended.
+const RECONNECT: Duration = Duration::from_secs(2);
 
 /// Why an instance is not what it was asked to be.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +60,7 @@ impl Cloud {
         progress: &mut dyn FnMut(&str),
     ) -> Result<Option<InstanceDocument>, WaitError> {
         let deadline = Instant::now() + timeout;
-        let mut changes = Changes::new(self, order, timeout);
+        let mut changes = self.changes(Watch::Tree(order.title.to_string()), POLL);
         let mut reply = self.request(order)?;
         loop {
             let goal = match (&reply, order.state) {
@@ -142,41 +147,72 @@ impl Cloud {
     }
 }
 
-/// What wakes who waits: the Master's events where it has them.
-struct Changes {
-    woken: Receiver<()>,
-    /// Whether the Master tells of changes.
-    told: bool,
-}
-
-impl Changes {
-    fn new(cloud: &Cloud, order: &Order, lifetime: Duration) -> Self {
+impl Cloud {
+    /// What wakes who waits for a change: the Master's events where it has them; where it does not,
+    /// the time between two looks.
+    pub fn changes(&self, watch: Watch, pause: Duration) -> Changes {
         let (wake, woken) = sync_channel(1);
-        let client = cloud.client().clone();
-        let watch = Watch::Tree(order.title.to_string());
-        // The thread ends with its stream, or with the process: it holds nothing anybody needs.
+        let client = self.client().clone();
+        // The thread ends when nobody listens, or with the process: it holds nothing anybody needs.
         std::thread::spawn(move || {
-            let Ok(events) = client.events(&watch, None, lifetime) else {
-                return;
-            };
-            for _ in events {
-                if let Err(std::sync::mpsc::TrySendError::Disconnected(())) = wake.try_send(()) {
+            loop {
+                match client.events(&watch, None, STREAM_LIFE) {
+                    Ok(events) => {
+                        for _ in events {
+                            if !told(&wake) {
+                                return;
+                            }
+                        }
+                    }
+                    // It tells nothing, or nothing about this.
+                    Err(Error::NotFound { .. } | Error::Refused { .. }) => return,
+                    Err(_) => {}
+                }
+                std::thread::sleep(RECONNECT);
+                // Something may have been missed meanwhile.
+                if !told(&wake) {
                     return;
                 }
             }
         });
-        Changes { woken, told: false }
+        Changes {
+            woken,
+            told: false,
+            pause,
+        }
     }
+}
 
-    fn wait(&mut self, most: Duration) {
-        let pause = if self.told { POLL_WOKEN } else { POLL };
+/// Wakes who waits, unless it is to wake already; whether somebody listens.
+fn told(wake: &SyncSender<()>) -> bool {
+    !matches!(wake.try_send(()), Err(TrySendError::Disconnected(())))
+}
+
+/// What wakes who waits.
+#[derive(Debug)]
+pub struct Changes {
+    woken: Receiver<()>,
+    /// Whether the Master tells of changes.
+    told: bool,
+    /// Between two looks where it does not.
+    pause: Duration,
+}
+
+impl Changes {
+    /// Returns when something may have changed, and after a while in any case.
+    pub fn wait(&mut self, most: Duration) {
+        let pause = if self.told {
+            POLL_WOKEN.max(self.pause)
+        } else {
+            self.pause
+        };
         match self.woken.recv_timeout(pause.min(most)) {
             Ok(()) => self.told = true,
             Err(RecvTimeoutError::Timeout) => {}
             // Nobody tells (any more).
             Err(RecvTimeoutError::Disconnected) => {
                 self.told = false;
-                std::thread::sleep(POLL.min(most));
+                std::thread::sleep(self.pause.min(most));
             }
         }
     }

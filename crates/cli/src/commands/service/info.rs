@@ -1,6 +1,7 @@
-//! `slapos service list|info` (C 1.4). Their JSON is upstream's, key by key: scripts read it.
+//! `slapos service info` (C 1.4). Its JSON is upstream's, key by key.
 
 use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use serde_json::{Map, Value as Json, json};
@@ -11,32 +12,19 @@ use slap_client::release::Metadata;
 
 use crate::CommandResult;
 use crate::args::OutputFormat;
-use crate::args::client::{List, ServiceInfo};
+use crate::args::service::ServiceInfo;
+use crate::commands::service::whole;
 use crate::failure::{Code, Failure};
 use crate::{output, settings};
 
-pub(crate) fn list(arguments: &List) -> CommandResult {
-    let trees = settings::cloud(&arguments.config)?.services()?;
-    if output::format(arguments.output) == Some(OutputFormat::Table) && trees.is_empty() {
-        output::complain("You have no instances yet; ask for one with `slapos request`.");
+pub(crate) fn run(arguments: &ServiceInfo) -> CommandResult {
+    let cloud = settings::cloud(&arguments.config)?;
+    if output::format(arguments.output) == Some(OutputFormat::Table)
+        && let Some(service) = cloud.whole_service(arguments.title.as_str())?
+    {
+        output::print(&whole::readable(&service, arguments.show_secrets))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let by_title: Map<String, Json> = trees
-        .iter()
-        .map(|tree| (tree.title.clone(), Json::String(tree.release.clone())))
-        .collect();
-    let names = trees.iter().map(|tree| tree.title.as_str());
-    output::answer(arguments.output, &Json::Object(by_title), names, || {
-        let rows = trees
-            .iter()
-            .map(|tree| [tree.title.clone(), tree.release.clone()]);
-        output::table(&["TITLE", "SOFTWARE RELEASE"], rows)
-    })?;
-    Ok(ExitCode::SUCCESS)
-}
-
-pub(crate) fn info(arguments: &ServiceInfo) -> CommandResult {
-    let cloud = settings::cloud(&arguments.config)?;
     let tree = cloud.service(&arguments.title).map_err(|error| {
         if error.is_not_ready() {
             Failure::new("Instance does not exist or is not ready yet.").code(Code::Usage)
@@ -46,7 +34,7 @@ pub(crate) fn info(arguments: &ServiceInfo) -> CommandResult {
     })?;
     let document = document(&tree, arguments.news)?;
     output::answer(arguments.output, &document, [&tree.title], || {
-        readable(&tree.title, &document)
+        readable(&tree.title, &document, arguments.show_secrets)
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -92,7 +80,8 @@ fn connection(tree: &InstanceTreeInfo) -> Result<Json, Failure> {
     Ok(json!(tree.connection))
 }
 
-fn readable(title: &str, document: &Json) -> String {
+fn readable(title: &str, document: &Json, show_secrets: bool) -> String {
+    let hide = !show_secrets && io::stdout().is_terminal();
     let mut lines = vec![format!("{:<22} {title}", "title")];
     for (key, value) in document.as_object().into_iter().flatten() {
         match value {
@@ -103,7 +92,12 @@ fn readable(title: &str, document: &Json) -> String {
                     key.clone()
                 });
                 for (name, value) in entries {
-                    lines.push(format!("  {name:<20} {}", plain(value)));
+                    let shown = plain(value);
+                    let shown = match hide {
+                        true => whole::masked(name, &shown),
+                        false => shown,
+                    };
+                    lines.push(format!("  {name:<20} {shown}"));
                 }
             }
             other => lines.push(format!("{key:<22} {}", plain(other))),

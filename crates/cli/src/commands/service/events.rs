@@ -1,0 +1,277 @@
+//! `slapos service events|logs`: what happened, and what went wrong.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+use slap_client::{Cloud, EventRange, ServiceEvent, Watch};
+
+use super::whole::moment;
+use crate::CommandResult;
+use crate::args::OutputFormat;
+use crate::args::service::ServiceEvents;
+use crate::failure::Failure;
+use crate::{output, settings};
+
+/// What is not told is looked for as often.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+pub(crate) fn run(arguments: &ServiceEvents, errors_only: bool) -> CommandResult {
+    let cloud = settings::cloud(&arguments.config)?;
+    let title = arguments.title.as_str();
+    let limit = i64::from(arguments.limit);
+    let first = EventRange {
+        // Errors are few among what happens.
+        limit: Some(if errors_only { 1_000 } else { limit }),
+        ..EventRange::default()
+    };
+    let Some(mut events) = cloud.service_events(title, first)? else {
+        return without_history(&cloud, arguments, errors_only);
+    };
+    let mut last = events.first().map_or(0, |event| event.id);
+    if errors_only {
+        events.retain(|event| log(event).is_some());
+    }
+    events.truncate(usize::from(arguments.limit));
+    if !arguments.follow && events.is_empty() {
+        output::complain(if errors_only {
+            "No node has reported an error."
+        } else {
+            "Nothing has happened yet."
+        });
+    }
+    let show = |events: Vec<ServiceEvent>| -> Result<(), Failure> {
+        // The latest stands below.
+        for event in events.iter().rev() {
+            if !errors_only {
+                print(event, arguments.output, line(event))?;
+            } else if let Some(log) = log(event) {
+                print(event, arguments.output, with_head(event, &log))?;
+            }
+        }
+        Ok(())
+    };
+    show(events)?;
+    if !arguments.follow {
+        return Ok(ExitCode::SUCCESS);
+    }
+    // By its reference: it may be renamed meanwhile.
+    let reference = cloud
+        .whole_service(title)?
+        .map_or_else(String::new, |service| service.reference);
+    let mut changes = cloud.changes(Watch::Tree(reference.clone()), LOOK_AGAIN);
+    loop {
+        changes.wait(LOOK_AGAIN * 5);
+        let range = EventRange {
+            after: Some(last),
+            limit: Some(1_000),
+            ..EventRange::default()
+        };
+        match cloud.client().tree_events(&reference, range) {
+            Ok(told) => {
+                let new = told.unwrap_or_default();
+                last = new.first().map_or(last, |event| event.id);
+                show(new)?;
+            }
+            Err(error) if error.is_master_unreachable() => tracing::warn!("{error}"),
+            // It is gone, and nothing more will happen to it.
+            Err(slap_client::Error::Refused { status: 403, .. }) => {
+                output::complain(&format!("{title} is gone."));
+                return Ok(ExitCode::SUCCESS);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// A Master that keeps no history may still tell what is wrong now.
+fn without_history(cloud: &Cloud, arguments: &ServiceEvents, errors_only: bool) -> CommandResult {
+    let title = arguments.title.as_str();
+    let whole = cloud.whole_service(title)?;
+    if whole.is_none() {
+        cloud.service(&arguments.title)?;
+    }
+    let (Some(service), true) = (whole, errors_only) else {
+        return Err(
+            Failure::new("This Master does not tell what happened: it keeps no history.").hint(
+                format!("see how it is now with `slapos service info {title}`"),
+            ),
+        );
+    };
+    if arguments.follow {
+        return Err(
+            Failure::new("This Master keeps no history that could be followed.")
+                .hint("the log of the node tells more: `slapos node instance --all` there"),
+        );
+    }
+    let mut found = false;
+    for instance in &service.instances {
+        if !instance.report.text.starts_with("#error") {
+            continue;
+        }
+        found = true;
+        let place = instance.node.clone().unwrap_or_default();
+        let at = instance.report.at.map(moment).unwrap_or_default();
+        let text = instance.report.text.trim_start_matches("#error").trim();
+        output::print(&format!("{at}  {} on {place}\n{text}", instance.title))?;
+    }
+    if !found {
+        output::complain("No node reports an error.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(event: &ServiceEvent, asked: Option<OutputFormat>, text: String) -> Result<(), Failure> {
+    match asked {
+        None | Some(OutputFormat::Table) => output::print(&text),
+        Some(OutputFormat::Json) => output::print(&as_json(event).to_string()),
+        Some(OutputFormat::Yaml) => {
+            output::print(output::yaml(&Json::Array(vec![as_json(event)])).trim_end())
+        }
+        Some(OutputFormat::Name) => output::print(&event.action),
+    }
+}
+
+fn as_json(event: &ServiceEvent) -> Json {
+    json!({
+        "id": event.id,
+        "at": event.at,
+        "actor": event.actor,
+        "action": event.action,
+        "reference": event.subject,
+        "title": event.title,
+        "detail": event.detail,
+    })
+}
+
+/// The log of an error that was reported.
+fn log(event: &ServiceEvent) -> Option<String> {
+    let text = |name: &str| event.detail[name].as_str().map(str::to_owned);
+    text("log").or_else(|| text("status").filter(|status| status.starts_with("#error")))
+}
+
+fn with_head(event: &ServiceEvent, log: &str) -> String {
+    let title = event.title.as_deref().unwrap_or(&event.subject);
+    format!(
+        "{}  {title} on {}\n{}",
+        moment(event.at),
+        event.actor,
+        log.trim_end()
+    )
+}
+
+fn line(event: &ServiceEvent) -> String {
+    let title = event.title.as_deref().unwrap_or(&event.subject);
+    format!(
+        "{}  {title}  {}  ({})",
+        moment(event.at),
+        said(event),
+        event.actor
+    )
+}
+
+/// What happened, in words.
+fn said(event: &ServiceEvent) -> String {
+    let text = |name: &str| event.detail[name].as_str().unwrap_or_default();
+    let list = |name: &str| {
+        let items = event.detail[name].as_array().into_iter().flatten();
+        let items: Vec<&str> = items.filter_map(Json::as_str).collect();
+        items.join(", ")
+    };
+    match event.action.as_str() {
+        "request" => {
+            let at = text("at");
+            let place = if at.is_empty() {
+                "it waits for a place".to_owned()
+            } else {
+                format!("placed on {at}")
+            };
+            format!(
+                "requested {} to be {}, {place}",
+                text("release"),
+                text("state")
+            )
+        }
+        "update" => format!("asked to be {}: new {}", text("state"), list("changed")),
+        "placed" => format!("placed on {}", text("at")),
+        "publish" => format!("published {}", list("keys")),
+        "report" => reported(text("status")),
+        "bang" => format!("bang: {}", text("message")),
+        "rename" => format!("renamed from {:?} to {:?}", text("from"), text("to")),
+        "destroyed" => "destroyed".to_owned(),
+        "propose_upgrade" => "an upgrade is offered".to_owned(),
+        "withdraw_upgrade" => "an upgrade is no longer offered".to_owned(),
+        "accept_upgrade" => "the upgrade is accepted".to_owned(),
+        "reject_upgrade" => "the upgrade is turned down".to_owned(),
+        "upgrade" if text("to").is_empty() => "upgraded".to_owned(),
+        "upgrade" => format!("upgraded to {}", text("to")),
+        "set_upgrade_policy" => format!("better releases: {}", text("policy")),
+        other => other.replace('_', " "),
+    }
+}
+
+/// What a node reported, as a line.
+pub(super) fn reported(text: &str) -> String {
+    let line = text.replace('\n', " ");
+    match line.split_once(' ') {
+        Some(("#error", what)) => format!("error: {what}"),
+        Some(("#access", what)) => what.to_owned(),
+        _ => line.trim_start_matches('#').to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_told_in_words() {
+        let event = |action: &str, detail: Json| ServiceEvent {
+            id: 1,
+            at: 0,
+            actor: "ada".to_owned(),
+            action: action.to_owned(),
+            subject: "SOFTINST-1".to_owned(),
+            title: None,
+            detail,
+        };
+        let url = "https://example.com/software.cfg";
+        let lines: Vec<String> = [
+            event(
+                "request",
+                json!({"release": url, "state": "started", "at": "COMP-1"}),
+            ),
+            event(
+                "request",
+                json!({"release": url, "state": "started", "at": null}),
+            ),
+            event("placed", json!({"at": "COMP-2"})),
+            event(
+                "update",
+                json!({"state": "stopped", "changed": ["state", "parameters"]}),
+            ),
+            event("publish", json!({"keys": ["password", "url"]})),
+            event(
+                "report",
+                json!({"status": "#error while instanciating: a\nb", "log": "l"}),
+            ),
+            event("rename", json!({"from": "a", "to": "b"})),
+            event("upgrade", json!({"to": url})),
+            event("something_new", Json::Null),
+        ]
+        .iter()
+        .map(said)
+        .collect();
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        requested https://example.com/software.cfg to be started, placed on COMP-1
+        requested https://example.com/software.cfg to be started, it waits for a place
+        placed on COMP-2
+        asked to be stopped: new state, parameters
+        published password, url
+        error: while instanciating: a b
+        renamed from "a" to "b"
+        upgraded to https://example.com/software.cfg
+        something new
+        "#);
+    }
+}
