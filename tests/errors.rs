@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use testkit::{Invocation, Rig, Run, Unprivileged};
@@ -273,6 +274,51 @@ fn a_token_or_certificate_that_is_no_good_any_more_is_named() {
     error: the Master refused the HATEOAS root with status 401: this needs a certificate of this Master that is neither expired nor revoked: see `slapos configure client` and `slapos node register`
     hint: `slapos login` gets a new key and certificate
     ");
+}
+
+#[test]
+fn a_check_finds_what_is_wrong() {
+    let world = World::new();
+    let checked = |code: i32| {
+        let run = world.run(&["check", "-o", "table"]).exits(code);
+        let lines: Vec<&str> = run.stdout.lines().skip(1).collect();
+        let words = |line: &str| {
+            line.split_whitespace()
+                .take(2)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        lines.iter().map(|line| words(line)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        checked(0),
+        [
+            "ok configuration",
+            "ok key",
+            "ok certificate",
+            "ok encryption",
+            "ok Master",
+            "ok services",
+            "careful nodes",
+        ]
+    );
+    let key = world.file("client.key");
+    let good = fs::read(&key).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(checked(0)[1], "careful key");
+    fs::write(&key, "garbage").unwrap();
+    assert_eq!(checked(1).last().unwrap(), "WRONG connection");
+    fs::remove_file(&key).unwrap();
+    assert_eq!(checked(1).last().unwrap(), "WRONG key");
+    world.rig.write("home/.slapos/client.key", &good);
+    fs::write(
+        world.file("slapos-client.cfg"),
+        "[slapos]\nmaster_url = http://127.0.0.1:1\n",
+    )
+    .unwrap();
+    assert_eq!(checked(1).last().unwrap(), "WRONG Master");
+    fs::write(world.file("slapos-client.cfg"), "nonsense").unwrap();
+    assert_eq!(checked(1), ["WRONG configuration"]);
 }
 
 #[test]

@@ -44,6 +44,7 @@ const CLIENTS: &[&str] = &[
     "login",
     "logout",
     "context",
+    "check",
     "configure",
 ];
 

@@ -78,6 +78,14 @@ impl Failure {
         self
     }
 
+    /// The message and the hint, on one line.
+    pub(crate) fn with_hint(&self) -> String {
+        match &self.hint {
+            Some(hint) => harmless(&format!("{}; {hint}", self.message)),
+            None => harmless(&self.message),
+        }
+    }
+
     /// Prints the failure and gives the exit code.
     pub(crate) fn report(self, verbose: u8) -> ExitCode {
         if self.message.is_empty() {

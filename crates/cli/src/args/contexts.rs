@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::OutputFormat;
+use super::client::ClientConfig;
 use super::enrol::Proof;
 
 /// Become known to a Master, under a name of your choice, and use it from now on
@@ -115,4 +116,21 @@ pub(crate) struct ContextRemove {
     /// Do not ask
     #[arg(short, long)]
     pub(crate) yes: bool,
+}
+
+/// Find out what is wrong between you and your Master
+///
+/// Looks at the configuration, the key, the certificate, the connection, and what the Master says, one
+/// after the other; nothing is changed. Ends with 1 if something has to be done.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  slapos check
+  slapos check --context lab --output json")]
+pub(crate) struct Check {
+    /// How to print [default: table on a terminal, JSON otherwise]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<OutputFormat>,
+    #[command(flatten)]
+    pub(crate) config: ClientConfig,
 }

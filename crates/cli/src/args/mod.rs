@@ -124,6 +124,7 @@ pub(crate) enum Command {
     Logout(contexts::Logout),
     #[command(subcommand, arg_required_else_help = true)]
     Context(contexts::Context),
+    Check(contexts::Check),
     /// Set up this program for use with a Master
     #[command(subcommand, arg_required_else_help = true)]
     Configure(enrol::Configure),

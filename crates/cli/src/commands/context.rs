@@ -384,7 +384,7 @@ impl Described {
 }
 
 /// The common name of a certificate and its end.
-fn certificate(pem: &[u8]) -> Option<(Option<String>, Option<Timestamp>)> {
+pub(super) fn certificate(pem: &[u8]) -> Option<(Option<String>, Option<Timestamp>)> {
     let (_, pem) = parse_x509_pem(pem).ok()?;
     let certificate = pem.parse_x509().ok()?;
     let who = certificate

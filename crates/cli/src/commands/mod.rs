@@ -1,5 +1,6 @@
 //! One file per command. Each translates what was typed into calls, and answers into text.
 
+mod check;
 mod complete;
 mod computer;
 mod configure;
@@ -58,6 +59,7 @@ pub(crate) fn run(command: Command, global: &Global) -> CommandResult {
         Command::Login(arguments) => context::login(&arguments),
         Command::Logout(arguments) => context::logout(&arguments),
         Command::Context(command) => context::run(command),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Configure(command) => configure::run(command),
         Command::Node(arguments) => node::run(*arguments, global),
         Command::Master(arguments) => master::run(arguments),
