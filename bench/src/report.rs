@@ -119,6 +119,11 @@ impl Row {
 /// Times better than upstream, as the project wants it.
 const AIM_THROUGHPUT: Option<f64> = Some(100.0);
 const AIM_LATENCY: Option<f64> = Some(50.0);
+/// The prompt in a third of the time.
+const AIM_CONSOLE: Option<f64> = Some(3.0);
+/// Of what is measured of a program: wall time, CPU time, memory.
+const AIMS: [Option<f64>; 3] = [AIM_LATENCY, AIM_LATENCY, AIM_MEMORY];
+const NO_AIMS: [Option<f64>; 3] = [None; 3];
 const AIM_MEMORY: Option<f64> = Some(10.0);
 
 /// The whole report, in Markdown.
@@ -302,20 +307,20 @@ fn node(results: &Results, text: &mut String) {
     );
     let mut rows = Vec::new();
     type Runs = fn(&NodeFigures) -> &Vec<Measured>;
-    let kinds: [(&str, bool, Runs); 3] = [
-        ("nothing changed, no promise due", true, |node| {
+    let kinds: [(&str, [Option<f64>; 3], Runs); 3] = [
+        ("nothing changed, no promise due", AIMS, |node| {
             &node.unchanged
         }),
-        ("nothing changed, every promise due", false, |node| {
+        ("nothing changed, every promise due", NO_AIMS, |node| {
             &node.due
         }),
-        ("first run, which deploys all (once)", false, |node| {
+        ("first run, which deploys all (once)", NO_AIMS, |node| {
             &node.first
         }),
     ];
-    for (title, aimed, runs) in kinds {
+    for (title, aims, runs) in kinds {
         let runs: Vec<&Vec<Measured>> = results.node.iter().map(runs).collect();
-        measured_rows(&mut rows, title, aimed, &runs);
+        measured_rows(&mut rows, title, aims, &runs);
     }
     type Part = fn(&Memory) -> u64;
     let parts: [(&str, Part); 2] = [
@@ -347,22 +352,31 @@ fn command_line(results: &Results, text: &mut String) {
     let mut rows = Vec::new();
     for (index, command) in cli::COMMANDS.iter().enumerate() {
         let runs: Vec<&Vec<Measured>> = results.cli.iter().map(|cli| &cli[index]).collect();
-        measured_rows(&mut rows, &format!("`{command}`"), true, &runs);
+        // Both start a Python there, which is most of it.
+        let aims = if command.contains("console") {
+            [AIM_CONSOLE, None, None]
+        } else {
+            AIMS
+        };
+        measured_rows(&mut rows, &format!("`{command}`"), aims, &runs);
     }
     table(text, &rows);
 }
 
 /// Wall time, CPU time and memory of some runs of both.
-fn measured_rows(rows: &mut Vec<Row>, title: &str, aimed: bool, runs: &[&Vec<Measured>]) {
+fn measured_rows(
+    rows: &mut Vec<Row>,
+    title: &str,
+    aims: [Option<f64>; 3],
+    runs: &[&Vec<Measured>],
+) {
     type Value = fn(&Measured) -> f64;
     let values: [(String, Unit, Option<f64>, Value); 3] = [
-        (title.to_owned(), Unit::Seconds, AIM_LATENCY, |run| {
-            run.wall_s
-        }),
-        ("– CPU".to_owned(), Unit::Seconds, AIM_LATENCY, |run| {
+        (title.to_owned(), Unit::Seconds, aims[0], |run| run.wall_s),
+        ("– CPU".to_owned(), Unit::Seconds, aims[1], |run| {
             run.cpu_s
         }),
-        ("– memory".to_owned(), Unit::Kib, AIM_MEMORY, |run| {
+        ("– memory".to_owned(), Unit::Kib, aims[2], |run| {
             run.max_rss_kib as f64
         }),
     ];
@@ -376,7 +390,7 @@ fn measured_rows(rows: &mut Vec<Row>, title: &str, aimed: bool, runs: &[&Vec<Mea
             ours,
             upstream: runs.get(1).map(of),
             unit,
-            aim: aim.filter(|_| aimed),
+            aim,
         });
     }
 }
