@@ -198,7 +198,8 @@ impl World {
         let tree = &self.trees[one.tree];
         let (sees, may) = match by {
             Actor::Nobody => return refuse(401),
-            Actor::Person(person) if PEOPLE[person].1 => (true, true),
+            // What machines say of themselves, not even an administrator says.
+            Actor::Person(person) if PEOPLE[person].1 => (true, want != Want::Report),
             Actor::Person(person) => {
                 let role = self.role(person, tree.project);
                 let theirs = role == Some(true) || (role.is_some() && tree.owner == person);
@@ -238,7 +239,10 @@ impl World {
         };
         match by {
             Actor::Nobody => refuse(401),
-            Actor::Person(person) if PEOPLE[person].1 => Ok(node),
+            Actor::Person(person) if PEOPLE[person].1 => match want {
+                WantNode::See | WantNode::Manage => Ok(node),
+                WantNode::Act => refuse(403),
+            },
             Actor::Person(person) => match (self.role(person, self.nodes[node].project), want) {
                 (None, _) => refuse(404),
                 (Some(_), WantNode::See) | (Some(true), WantNode::Manage) => Ok(node),

@@ -3,6 +3,8 @@
 //! - [`Profile`] is what a configuration file says, [`Cloud`] the Master as its user sees it;
 //! - [`release`] reads what a software release says of itself, and checks parameters by it;
 //! - [`Client`] has one method per endpoint of P 1.3, typed on both sides;
+//! - [`Service`], [`NodeState`], [`ServiceEvent`] are whole trees, nodes and their history, where the
+//!   Master tells them (JSON calls that only ours answer);
 //! - [`Client::events`] hears of changes as they happen;
 //! - [`Hateoas`] navigates the documents behind `service` and `computer` commands (P 4);
 //! - [`Enrolment`] turns a one-time token into a certificate (P 5.2–5.4);

@@ -138,7 +138,7 @@ pub(crate) struct ServiceDestroy {
 #[derive(Debug, Args)]
 pub(crate) struct ServiceRename {
     /// Title it has
-    #[arg(value_name = "OLD")]
+    #[arg(value_name = "TITLE")]
     pub(crate) old: InstanceTitle,
     /// Title it shall have
     #[arg(value_name = "NEW")]
