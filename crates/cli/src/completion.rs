@@ -88,7 +88,7 @@ fn with_names(command: Command) -> Command {
 fn kind_of(argument: &Arg) -> Option<Kind> {
     let name = argument.get_value_names()?.first()?.as_str();
     match name {
-        "TITLE" => Some(Kind::Services),
+        "TITLE" | "OLD" => Some(Kind::Services),
         "NODE" => Some(Kind::Nodes),
         // An option `--master-url URL` is no release.
         "URL" | "SOFTWARE" | "RELEASE" if argument.get_long().is_none() => Some(Kind::Releases),
@@ -281,6 +281,8 @@ mod tests {
             (&["request"], "parameters", None),
             (&["supply"], "node", Some(Kind::Nodes)),
             (&["service", "info"], "title", Some(Kind::Services)),
+            (&["service", "rename"], "old", Some(Kind::Services)),
+            (&["service", "stop"], "titles", Some(Kind::Services)),
             (&["computer", "info"], "node", Some(Kind::Nodes)),
             (&["context", "use"], "context", Some(Kind::Contexts)),
             (&["login"], "target", Some(Kind::Contexts)),
