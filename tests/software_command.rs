@@ -142,3 +142,41 @@ fn parameters_are_checked_before_they_are_sent() {
     held(json!({"nbd_port": "many"}));
     world.rig.shut_down();
 }
+
+#[test]
+fn supply_waits_until_the_node_has_built_it() {
+    let rig = Rig::builder(env!("CARGO_BIN_EXE_slapos")).build();
+    rig.start();
+    let release = rig.release("tests/software/services");
+    let node = "local_computer";
+    rig.run(&["supply", &release, node, "--wait", "--timeout", "0s"])
+        .exits(2)
+        .says("it goes on all the same");
+    let waits = rig
+        .slapos(["computer", "supply", &release, node, "--wait"])
+        .start(&rig.path().join("log/supply.log"));
+    rig.node("software", &[]).ok();
+    let mut waits = waits;
+    assert_eq!(waits.wait(std::time::Duration::from_secs(60)), 0);
+    let info = rig.run(&["computer", "info", node]).ok();
+    assert!(info.stdout.contains(node), "{info}");
+    let waits = rig
+        .slapos(["remove", &release, node, "--wait"])
+        .start(&rig.path().join("log/remove.log"));
+    testkit::eventually(
+        "the Master was asked",
+        std::time::Duration::from_secs(60),
+        || {
+            let said = rig.read("log/remove.log");
+            if said.contains("Done.") {
+                Ok(())
+            } else {
+                Err(said)
+            }
+        },
+    );
+    rig.node("software", &[]).ok();
+    let mut waits = waits;
+    assert_eq!(waits.wait(std::time::Duration::from_secs(60)), 0);
+    rig.shut_down();
+}

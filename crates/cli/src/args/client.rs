@@ -90,15 +90,21 @@ pub(crate) struct Request {
 #[command(after_help = "\
 Examples:
   slapos supply ~/software/helloworld/software.cfg COMP-1
-  slapos supply product.helloworld COMP-1
+  slapos supply product.helloworld COMP-1 --wait
   slapos remove product.helloworld COMP-1")]
 pub(crate) struct Supply {
     /// Software release: a URL, a path, or `product.NAME`
     #[arg(value_name = "URL")]
     pub(crate) release: String,
-    /// The compute node, such as COMP-1
+    /// The compute node: its reference such as COMP-1, or its title
     #[arg(value_name = "NODE")]
     pub(crate) node: NodeId,
+    /// Wait until the node has built it, or has removed it
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Longest time to wait, such as `90s`, `10m` or `1h`
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
+    pub(crate) timeout: Duration,
     #[command(flatten)]
     pub(crate) config: ClientConfig,
 }
@@ -112,6 +118,10 @@ pub(crate) enum Computer {
     Info(ComputerInfo),
     /// Get a one-time token by which a machine becomes a compute node
     Token(ComputerToken),
+    /// Ask a node to install a software release, as `slapos supply`
+    Supply(Supply),
+    /// Ask a node to remove a software release, as `slapos remove`
+    Remove(Supply),
 }
 
 #[derive(Debug, Args)]

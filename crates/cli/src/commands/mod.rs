@@ -47,14 +47,18 @@ pub(crate) fn run(command: Command, global: &Global) -> CommandResult {
     match command {
         Command::Request(arguments) => request::run(arguments),
         Command::Apply(arguments) => crate::apply::run(&arguments),
-        Command::Supply(arguments) => supply::run(&arguments, InstallationState::Available),
-        Command::Remove(arguments) => supply::run(&arguments, InstallationState::Destroyed),
         Command::Service(command) => service::run(&command),
         Command::Software(Software::List(arguments)) => software::list(&arguments),
         Command::Software(Software::Info(arguments)) => software::info(&arguments),
         Command::Computer(Computer::List(arguments)) => computer::list(&arguments),
         Command::Computer(Computer::Info(arguments)) => computer::info(&arguments),
         Command::Computer(Computer::Token(arguments)) => token::run(&arguments),
+        Command::Supply(arguments) | Command::Computer(Computer::Supply(arguments)) => {
+            supply::run(&arguments, InstallationState::Available)
+        }
+        Command::Remove(arguments) | Command::Computer(Computer::Remove(arguments)) => {
+            supply::run(&arguments, InstallationState::Destroyed)
+        }
         Command::Console(arguments) => crate::console::run(&arguments),
         Command::Login(arguments) => context::login(&arguments),
         Command::Logout(arguments) => context::logout(&arguments),

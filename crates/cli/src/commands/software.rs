@@ -99,8 +99,17 @@ pub(crate) fn info(arguments: &SoftwareInfo) -> CommandResult {
                 .code(Code::Usage),
         );
     }
+    let nodes = cloud
+        .client()
+        .release_nodes(release.as_str())?
+        .unwrap_or_default();
+    let on: Vec<Json> = nodes
+        .iter()
+        .map(|found| json!({"node": found.node, "title": found.node_title, "requested-state": found.state, "state": found.report.state}))
+        .collect();
     let value = json!({
         "software-url": release.as_str(),
+        "nodes": on,
         "title": metadata.title(),
         "description": metadata.description(),
         "software-types": types.iter().map(|(info, parameters)| as_json(info, parameters)).collect::<Vec<_>>(),
@@ -110,6 +119,16 @@ pub(crate) fn info(arguments: &SoftwareInfo) -> CommandResult {
         let mut text = format!("{}\n{release}\n", metadata.title());
         if !metadata.description().is_empty() {
             text.push_str(&format!("{}\n", metadata.description()));
+        }
+        for found in &nodes {
+            let state = match found.report.state.as_str() {
+                "" => "asked for",
+                state => state,
+            };
+            text.push_str(&format!(
+                "on {} ({}): {state}\n",
+                found.node, found.node_title
+            ));
         }
         for (info, parameters) in &types {
             text.push_str(&format!("\n{}\n", readable(info, parameters)));

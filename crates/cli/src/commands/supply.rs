@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use slap::{InstallationState, ReleaseUrl};
-use slap_client::Cloud;
+use slap_client::{Cloud, WaitError};
 
 use crate::CommandResult;
 use crate::args::client::Supply;
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
+use crate::progress::Spinner;
 use crate::settings;
 
 pub(crate) fn run(arguments: &Supply, state: InstallationState) -> CommandResult {
@@ -33,6 +34,24 @@ pub(crate) fn run(arguments: &Supply, state: InstallationState) -> CommandResult
             }
         })?;
     tracing::info!("Done.");
+    if arguments.wait {
+        let spinner = Spinner::start(&format!("{}: asked", arguments.node));
+        let mut say = |said: &str| spinner.say(&format!("{}: {said}", arguments.node));
+        cloud
+            .wait_installed(
+                &release,
+                &arguments.node,
+                state,
+                arguments.timeout,
+                &mut say,
+            )
+            .map_err(|error| match error {
+                WaitError::Client(error) => error.into(),
+                WaitError::Timeout { .. } => Failure::of(&error)
+                    .hint("it goes on all the same: see `slapos computer info`")
+                    .code(Code::Usage),
+            })?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::time::{Duration, Instant};
 
 use slap::document::InstanceDocument;
-use slap::{InstanceState, NodeId, PartitionId};
+use slap::{InstallationState, InstanceState, NodeId, PartitionId, ReleaseUrl};
 
 use super::{Cloud, Order};
 use crate::error::Error;
@@ -148,6 +148,54 @@ impl Cloud {
 }
 
 impl Cloud {
+    /// Waits until a node has built a release it was asked to have, or has removed one.
+    ///
+    /// # Errors
+    /// [`WaitError`]; [`Error::Reply`] where the Master does not tell.
+    pub fn wait_installed(
+        &self,
+        release: &ReleaseUrl,
+        node: &NodeId,
+        goal: InstallationState,
+        timeout: Duration,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(), WaitError> {
+        let deadline = Instant::now() + timeout;
+        let mut changes = self.changes(Watch::Mine, POLL);
+        loop {
+            let installation = self
+                .client()
+                .release_nodes(release.as_str())?
+                .ok_or_else(|| Error::Reply {
+                    what: "the state of an installation".to_owned(),
+                    reason: "this Master does not tell it".to_owned(),
+                })?
+                .into_iter()
+                .find(|found| [&found.node, &found.node_title].contains(&&node.to_string()));
+            let said = match (goal, installation) {
+                (InstallationState::Destroyed, None) => return Ok(()),
+                (InstallationState::Destroyed, Some(_)) => "being removed".to_owned(),
+                (InstallationState::Available, None) => "not asked for any more".to_owned(),
+                (InstallationState::Available, Some(found)) => match found.report.state.as_str() {
+                    "available" => return Ok(()),
+                    "" => "waiting for the node".to_owned(),
+                    "error" => format!("failed and tried again: {}", found.report.text),
+                    other => other.to_owned(),
+                },
+            };
+            progress(&said);
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(WaitError::Timeout {
+                    title: format!("{release} on {node}"),
+                    after: timeout,
+                    said,
+                });
+            }
+            changes.wait(deadline - now);
+        }
+    }
+
     /// What wakes who waits for a change: the Master's events where it has them; where it does not,
     /// the time between two looks.
     pub fn changes(&self, watch: Watch, pause: Duration) -> Changes {
