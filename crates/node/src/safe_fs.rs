@@ -144,6 +144,17 @@ impl Dir {
         Ok(fs::fstat(&self.fd)?.st_mode & 0o7777)
     }
 
+    /// Changes the permission bits of the directory itself.
+    pub(crate) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        Ok(fs::fchmod(&self.fd, Mode::from_raw_mode(mode))?)
+    }
+
+    /// Gives the directory itself to this user and group.
+    pub(crate) fn set_owner(&self, uid: u32, gid: u32) -> io::Result<()> {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        Ok(fs::fchown(&self.fd, Some(uid), Some(gid))?)
+    }
+
     /// The names in it, sorted.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();

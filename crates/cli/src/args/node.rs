@@ -217,6 +217,9 @@ pub(crate) struct Format {
     /// Only show what would be done
     #[arg(short = 'n', long = "dry_run", alias = "dry-run")]
     pub(crate) dry_run: bool,
+    /// Remove what format made on this machine: users, directories, interfaces, addresses
+    #[arg(long)]
+    pub(crate) undo: bool,
     /// Accepted for compatibility
     #[arg(short = 'c', long, hide = true)]
     pub(crate) console: Option<String>,

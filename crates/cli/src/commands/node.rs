@@ -30,7 +30,10 @@ pub(crate) fn run(arguments: Node, global: &Global) -> CommandResult {
         NodeCommand::Format(format) => {
             let config = FormatConfig::load(&file, &format_overrides(&format)).map_err(unusable)?;
             stop_on_interrupt(&cancel)?;
-            let options = node::format::Options { cancel };
+            let options = node::format::Options {
+                undo: format.undo,
+                cancel,
+            };
             done(node::format::run(&config, &options, &progress))
         }
         NodeCommand::Software(software) => {

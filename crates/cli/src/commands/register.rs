@@ -80,15 +80,7 @@ pub(super) fn run(arguments: &Register, cfg: Option<&Path>) -> CommandResult {
             door.master_url
         ),
     }
-    if place.unprivileged {
-        tracing::info!("now prepare it with `{}`", place.next_command());
-    } else {
-        tracing::warn!(
-            "`slapos node format` makes no users and no addresses yet: before it, set `alter_user = \
-             False` and `alter_network = False` in section [slapformat]; or register as an ordinary \
-             user"
-        );
-    }
+    tracing::info!("now prepare it with `{}`", place.next_command());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use slap::config::Config;
 use slap::{PartitionId, Value};
@@ -28,7 +29,7 @@ pub(crate) struct Slot {
     pub(crate) description: BTreeMap<String, Value>,
 }
 
-const FULL_MASK_V4: &str = "255.255.255.255";
+pub(crate) const FULL_MASK_V4: &str = "255.255.255.255";
 const FULL_MASK_V6: &str = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
 
 impl Machine {
@@ -189,6 +190,9 @@ impl Machine {
                 slot.text(&["tap", "name"]),
                 slot.reference
             ));
+            if let Some(range) = slot.range_network() {
+                out.push_str(&format!("ipv6_range = {range}\n"));
+            }
         }
         out
     }
@@ -197,6 +201,23 @@ impl Machine {
     pub(crate) fn to_value(&self, config: &FormatConfig, os_type: &str) -> Value {
         let text = |text: &Option<String>| text.as_ref().map_or(Value::None, Value::text);
         let path = |path: &std::path::Path| Value::text(path.display().to_string());
+        let network = &config.network;
+        let interface = if config.alter_network {
+            Value::dict([
+                ("ipv4_local_network", text(&network.ipv4_local_network)),
+                (
+                    "ipv6_interface",
+                    config.ipv6_interface().map_or(Value::None, Value::text),
+                ),
+                (
+                    "ipv6_prefixshift",
+                    Value::Int(network.ipv6_prefixshift.into()),
+                ),
+                ("name", text(&network.interface_name)),
+            ])
+        } else {
+            Value::None
+        };
         Value::dict([
             ("address", text(&self.address)),
             ("instance_root", path(&config.instance_root)),
@@ -207,11 +228,14 @@ impl Machine {
                     .as_deref()
                     .map_or(Value::None, path),
             ),
-            ("interface", Value::None),
-            ("ipv6_interface", Value::None),
+            ("interface", interface),
+            ("ipv6_interface", text(&network.ipv6_interface)),
             ("netmask", text(&self.netmask)),
             ("os_type", Value::text(os_type)),
-            ("partition_has_ipv6_range", Value::Bool(false)),
+            (
+                "partition_has_ipv6_range",
+                Value::Bool(network.partition_has_ipv6_range),
+            ),
             (
                 "partition_list",
                 Value::List(self.partitions.iter().map(Slot::to_value).collect()),
@@ -222,8 +246,11 @@ impl Machine {
             ("slapos_version", Value::text(env!("CARGO_PKG_VERSION"))),
             ("software_root", path(&config.software_root)),
             ("software_user", Value::text(&self.software_user)),
-            ("tap_gateway_interface", Value::text("")),
-            ("tap_ipv6", Value::Bool(false)),
+            (
+                "tap_gateway_interface",
+                Value::text(network.tap_gateway_interface.as_deref().unwrap_or_default()),
+            ),
+            ("tap_ipv6", Value::Bool(network.tap_ipv6)),
         ])
     }
 }
@@ -277,7 +304,7 @@ impl Slot {
     }
 
     /// Fills in what follows from where the partition is.
-    fn place(&mut self, config: &FormatConfig, software_user: &str) {
+    pub(crate) fn place(&mut self, config: &FormatConfig, software_user: &str) {
         let path = config.instance_root.join(self.reference.as_str());
         let path = Value::text(path.display().to_string());
         self.description.insert("path".to_owned(), path.clone());
@@ -295,6 +322,14 @@ impl Slot {
 
     /// Its addresses, each as `<address>/<netmask>`.
     pub(crate) fn addresses(&self) -> Vec<String> {
+        self.address_pairs()
+            .into_iter()
+            .map(|(address, netmask)| format!("{address}/{netmask}"))
+            .collect()
+    }
+
+    /// Its addresses and their netmasks.
+    pub(crate) fn address_pairs(&self) -> Vec<(String, String)> {
         let list = self.description.get("address_list");
         list.and_then(Value::as_sequence)
             .unwrap_or_default()
@@ -302,12 +337,66 @@ impl Slot {
             .filter_map(Value::as_dict)
             .map(|entry| {
                 let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
-                format!("{}/{}", text("addr"), text("netmask"))
+                (text("addr").to_owned(), text("netmask").to_owned())
             })
             .collect()
     }
 
-    fn text(&self, path: &[&str]) -> &str {
+    /// Replaces its addresses; where they are the same, their order stays.
+    pub(crate) fn set_addresses(&mut self, addresses: &[(String, String)]) {
+        let old = self.address_pairs();
+        if old.len() == addresses.len() && addresses.iter().all(|new| old.contains(new)) {
+            return;
+        }
+        let list = addresses.iter().map(|(address, netmask)| {
+            Value::dict([
+                ("addr", Value::text(address)),
+                ("netmask", Value::text(netmask)),
+            ])
+        });
+        let list = Value::List(list.collect());
+        self.description.insert("address_list".to_owned(), list);
+    }
+
+    /// Its directories on further disks.
+    pub(crate) fn external_storage(&self) -> Vec<PathBuf> {
+        let list = self.description.get("external_storage_list");
+        list.and_then(Value::as_sequence)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(Value::as_str)
+            .map(PathBuf::from)
+            .collect()
+    }
+
+    /// Gives it a directory on each of these disks.
+    pub(crate) fn set_external_storage(&mut self, homes: &[PathBuf]) {
+        let path = |home: &PathBuf| home.join(self.reference.as_str()).display().to_string();
+        let list = homes.iter().map(|home| Value::text(path(home))).collect();
+        let list = Value::List(list);
+        self.description
+            .insert("external_storage_list".to_owned(), list);
+    }
+
+    /// Its delegated range as `<address>/<length>`.
+    pub(crate) fn range_network(&self) -> Option<String> {
+        let text = self.text(&["ipv6_range", "network"]);
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    /// Name of its unix user.
+    pub(crate) fn user(&self) -> &str {
+        self.text(&["user", "name"])
+    }
+
+    /// Sets a text in one of its parts, such as `tap`.
+    pub(crate) fn set(&mut self, part: &str, name: &str, text: &str) {
+        if let Some(Value::Dict(part)) = self.description.get_mut(part) {
+            part.insert(name.to_owned(), Value::text(text));
+        }
+    }
+
+    pub(crate) fn text(&self, path: &[&str]) -> &str {
         let mut entries = &self.description;
         let Some((last, before)) = path.split_last() else {
             return "";

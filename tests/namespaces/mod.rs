@@ -1,0 +1,100 @@
+//! A machine of a test's own: namespaces for network, mounts, processes and IPC, and an `/etc` that
+//! is a copy. All of it is gone when the test ends.
+#![allow(clippy::print_stderr)]
+
+use std::process::{Command, Stdio};
+
+use testkit::Rig;
+
+/// Set for the copy of the test that runs inside.
+const INSIDE: &str = "SLAPOS_TEST_INSIDE";
+
+/// What is done before the copy starts. The shell stays the first process and reaps what the
+/// supervisor leaves behind.
+const PREPARE: &str = "\
+set -e
+mount -t tmpfs -o mode=0755 tmpfs /run
+mkdir /run/etc
+cp -a /etc/. /run/etc
+mount --bind /run/etc /etc
+ip link set lo up
+\"$@\"
+";
+
+/// Whether the caller is inside. Outside, the very same test runs once inside and its failure is
+/// this one's; without root it is skipped.
+pub(crate) fn in_namespaces(test: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: {test} needs root, to make namespaces");
+        return false;
+    }
+    let status = Command::new("unshare")
+        .args([
+            "--net",
+            "--mount",
+            "--ipc",
+            "--pid",
+            "--fork",
+            "--kill-child",
+        ])
+        .args(["--mount-proc", "--propagation", "private"])
+        .args(["sh", "-c", PREPARE, "sh"])
+        .arg(std::env::current_exe().expect("a test has a file"))
+        .args(["--exact", test, "--nocapture", "--test-threads", "1"])
+        .env(INSIDE, "1")
+        .stdin(Stdio::null())
+        .status()
+        .expect("unshare of util-linux starts");
+    assert!(
+        status.success(),
+        "{test} failed inside its namespaces: {status}"
+    );
+    false
+}
+
+/// Runs a shell script that must succeed; what it printed.
+#[track_caller]
+pub(crate) fn sh(script: &str) -> String {
+    let output = Command::new("sh")
+        .args(["-e", "-c", script])
+        .stdin(Stdio::null())
+        .output()
+        .expect("a shell");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}\n{stderr}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A node that may change everything, with an interface `up0` that has the prefix fd00:1:2::/48.
+pub(crate) fn rig(partitions: u32, more: &[&str]) -> Rig {
+    let mut builder = Rig::builder(env!("CARGO_BIN_EXE_slapos")).partitions(partitions);
+    for line in [
+        "alter_user = True",
+        "alter_network = True",
+        "create_tap = True",
+        "partition_has_ipv6_range = True",
+        "input_definition_file =",
+        "software_user = swsoft",
+        "user_base_name = swuser",
+        "tap_base_name = swtap",
+        "interface_name = up0",
+        "ipv4_local_network = 10.77.0.0/16",
+    ] {
+        let name = line.split('=').next().unwrap_or(line);
+        if !more.iter().any(|line| line.starts_with(name)) {
+            builder = builder.option(line);
+        }
+    }
+    for line in more {
+        builder = builder.option(line);
+    }
+    let rig = builder.build();
+    sh("ip link add up0 type veth peer name far0
+        ip link set up0 up
+        ip link set far0 up
+        ip address add fd00:1:2::1/48 dev up0 nodad");
+    rig
+}
