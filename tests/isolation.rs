@@ -1,0 +1,256 @@
+//! Isolation: an instance is a stranger to the node and to all other instances. As root, in
+//! namespaces of the test's own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod namespaces;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use namespaces::{in_namespaces, rig, sh};
+use testkit::Rig;
+
+const SERVICES: &str = "tests/software/services";
+
+/// Outside, where PyPI is: a builder that every user can read, made once.
+fn public_builder() {
+    let rig = Rig::builder(env!("CARGO_BIN_EXE_slapos")).build();
+    use_public_builder(&rig);
+    rig.start();
+    rig.supply(&rig.release(SERVICES));
+    rig.node("software", &[]).ok();
+}
+
+fn use_public_builder(rig: &Rig) {
+    let text = rig.read("slapos.cfg").replace(
+        "/test-builder\n",
+        "/test-builder-public\nbuilder_python = /usr/bin/python3\n",
+    );
+    rig.write("slapos.cfg", text);
+}
+
+/// Whoever gets hold of one partition gets no further.
+#[test]
+fn n_8_an_instance_cannot_leave_its_partition() {
+    if std::env::var_os("SLAPOS_TEST_INSIDE").is_none() && rustix::process::geteuid().is_root() {
+        public_builder();
+    }
+    if !in_namespaces("n_8_an_instance_cannot_leave_its_partition") {
+        return;
+    }
+    let rig = rig(2, &["create_tap = False"]);
+    use_public_builder(&rig);
+    rig.start_master();
+    rig.node("format", &[]).ok();
+    let key = rig.write("node.key", "the node's key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let release = rig.release(SERVICES);
+    rig.supply(&release);
+    rig.node("software", &[]).ok();
+    for title in ["victim", "thief"] {
+        rig.request(title, &release, &["--parameters", "text=TOPSECRET"]);
+    }
+    rig.node("instance", &[]).ok();
+    let places = rig.placements();
+    let (victim, thief) = (&places["victim"], &places["thief"]);
+    let (victim_user, thief_user) = (
+        victim.replace("part", "swuser"),
+        thief.replace("part", "swuser"),
+    );
+    let (victim, thief) = (rig.partition(victim), rig.partition(thief));
+
+    // Everything of a partition is its user's: files, services, and what they were started by.
+    let pid = |user: &str, program: &str| {
+        let pids = sh(&format!("pgrep -u {user} -f '^[^ ]*{program}' | head -1"));
+        pids.trim()
+            .parse::<u32>()
+            .unwrap_or_else(|_| panic!("{user} runs no {program}: {}", sh("ps aux")))
+    };
+    let service = pid(&victim_user, "sleep 1000002");
+    pid(&thief_user, "sleep 1000002");
+    assert_eq!(sh("pgrep -u 0 -f '[s]leep 100000' || true"), "");
+    let service_status = fs::read_to_string(format!("/proc/{service}/status")).unwrap();
+    let caps = service_status
+        .lines()
+        .find(|line| line.starts_with("CapEff"))
+        .unwrap();
+    assert!(caps.ends_with("0000000000000000"), "{caps}");
+    // Secrets are in nobody's arguments, and the environment is not the node's.
+    sh(&format!(
+        "! tr '\\0' '\\n' < /proc/{service}/environ | grep -e TOPSECRET -e CARGO -e SLAPOS_TEST"
+    ));
+    assert_eq!(
+        sh("grep -l TOP[S]ECRET /proc/[0-9]*/cmdline 2>/dev/null | grep -v self || true"),
+        ""
+    );
+
+    let (v, t) = (victim.display(), thief.display());
+    let path = rig.path().display();
+    let soft = sh(&format!("dirname {path}/soft/*/buildout.cfg"));
+    let soft = soft.trim();
+    let supervisor = format!("{path}/inst/sv.sock");
+    let python = |code: &str| format!("/usr/bin/python3 -c '{code}'");
+    let attempts = [
+        ("list another partition", format!("ls {v}")),
+        ("read another partition's file", format!("cat {v}/etc/text")),
+        ("write into another partition", format!("touch {v}/mine")),
+        (
+            "read another's environment",
+            format!("cat /proc/{service}/environ"),
+        ),
+        (
+            "look through another's root",
+            format!("ls /proc/{service}/root/ /proc/{service}/cwd/"),
+        ),
+        ("read another's memory", format!("cat /proc/{service}/maps")),
+        ("kill another's process", format!("kill -9 {service}")),
+        (
+            "trace another's process",
+            python(&format!(
+                "import ctypes,sys; sys.exit(0 if ctypes.CDLL(None).ptrace(16,{service},0,0)==0 else 1)"
+            )),
+        ),
+        ("change the release", format!("touch {soft}/mine")),
+        (
+            "replace the release's profile",
+            format!("sh -c \"echo x > {soft}/instance.cfg\""),
+        ),
+        ("remove the release", format!("rm -r {soft}")),
+        ("put a release beside it", format!("mkdir {path}/soft/0123")),
+        ("read the node's key", format!("cat {}", key.display())),
+        (
+            "talk to the supervisor",
+            python(&format!(
+                "import socket; socket.socket(socket.AF_UNIX).connect(\"{supervisor}\")"
+            )),
+        ),
+        (
+            "read the supervisor's configuration",
+            format!("cat {path}/inst/etc/supervisord.conf"),
+        ),
+        (
+            "read the state's record",
+            format!("cat {path}/computer.xml.made"),
+        ),
+        (
+            "plant a service for root",
+            format!("touch {path}/inst/etc/supervisord.conf.d/evil.conf"),
+        ),
+        ("plant a partition", format!("mkdir {path}/inst/part7")),
+        (
+            "move its own partition away",
+            format!("mv {t} {path}/inst/moved"),
+        ),
+        ("become root", "setpriv --reuid 0 true".to_owned()),
+        (
+            "become another user",
+            format!("setpriv --reuid {victim_user} true"),
+        ),
+        ("read the passwords", "cat /etc/shadow".to_owned()),
+        (
+            "give itself an address",
+            "ip address add fd00:1:2::99/48 dev up0".to_owned(),
+        ),
+        (
+            "bind a privileged port",
+            python("import socket; socket.socket(socket.AF_INET6).bind((\"fd00:1:2::2\", 80))"),
+        ),
+    ];
+    for (what, command) in attempts {
+        let done = rig
+            .invoke(Path::new("setpriv"))
+            .args([
+                "--reuid",
+                &thief_user,
+                "--regid",
+                &thief_user,
+                "--init-groups",
+                "sh",
+                "-c",
+                &command,
+            ])
+            .run();
+        assert_ne!(
+            done.code(),
+            0,
+            "a partition could {what}: {command}\n{done}"
+        );
+        assert!(
+            !done.stderr.contains("not found"),
+            "{what} was not tried: {done}"
+        );
+    }
+    assert!(Path::new(&format!("/proc/{service}")).exists());
+    // But the release can be read, and so can its own files.
+    for command in [
+        format!("cat {soft}/instance.cfg"),
+        format!("cat {t}/etc/text"),
+        // What the attempts above are made with does work.
+        "ip address show up0".to_owned(),
+        python("import socket; socket.socket(socket.AF_INET6).bind((\"fd00:1:2::2\", 8080))"),
+    ] {
+        rig.invoke(Path::new("setpriv"))
+            .args([
+                "--reuid",
+                &thief_user,
+                "--regid",
+                &thief_user,
+                "--init-groups",
+                "sh",
+                "-c",
+                &command,
+            ])
+            .run()
+            .ok();
+    }
+
+    // Links planted where root writes and reads: nothing outside is changed or shown.
+    let precious = rig.write("precious", "untouched");
+    fs::set_permissions(&precious, fs::Permissions::from_mode(0o600)).unwrap();
+    let plant = format!(
+        "cd {t}; rm -rf .timestamp buildout.cfg .slapos-resource .slapgrid etc/service; \
+         for name in .timestamp buildout.cfg .slapos-resource .slapgrid-{0}-error.log \
+             .slapos-request-transaction-{0} software_release .slapos-retention-lock-delay \
+             .{0}_watched.log; do rm -rf $name; ln -s {1} $name; done; \
+         ln -s {v} .slapgrid; mkdir -p etc; ln -s {v}/etc/service etc/service",
+        thief.file_name().unwrap().display(),
+        precious.display()
+    );
+    rig.invoke(Path::new("setpriv"))
+        .args([
+            "--reuid",
+            &thief_user,
+            "--regid",
+            &thief_user,
+            "--init-groups",
+            "sh",
+            "-c",
+            &plant,
+        ])
+        .run()
+        .ok();
+    // The victim's own promises run meanwhile and write their results.
+    let victims_files = sh(&format!(
+        "find {v} -type f -printf '%p %m %u %s\\n' | grep -v -e log -e {v}/.slapgrid/promise/ | sort"
+    ));
+    let run = rig.node("instance", &[]);
+    assert!(!run.stderr.contains("panicked"), "{run}");
+    let _ = rig.node("report", &[]);
+    let _ = rig.node("promise", &[]);
+    let _ = rig.node("format", &[]);
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "untouched");
+    assert_eq!(fs::metadata(&precious).unwrap().uid(), 0);
+    assert_eq!(
+        fs::metadata(&precious).unwrap().permissions().mode() & 0o7777,
+        0o600
+    );
+    let after = sh(&format!(
+        "find {v} -type f -printf '%p %m %u %s\\n' | grep -v -e log -e {v}/.slapgrid/promise/ | sort"
+    ));
+    assert_eq!(
+        after, victims_files,
+        "another partition was changed through a link"
+    );
+    assert_eq!(sh("pgrep -u 0 -f '[s]leep 100000' || true"), "");
+}
