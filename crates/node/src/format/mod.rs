@@ -181,7 +181,8 @@ fn prepare(
     }
     let mut record = Record::open(&config.record())?;
     let mut refused = BTreeSet::new();
-    for _ in 0..CONFLICTS_MAX {
+    let mut rounds = 0;
+    loop {
         let facts = read_facts(config, &machine)?;
         if config.alter_network {
             allocate(config, &facts, &record, &refused, &mut machine, observer)?;
@@ -217,8 +218,12 @@ fn prepare(
             )));
             refused.insert(address);
         }
-        if refused.len() > CONFLICTS_MAX * machine.partitions.len() {
-            break;
+        rounds += 1;
+        if rounds == CONFLICTS_MAX {
+            return Err(Error::Refused(format!(
+                "others on the network had the chosen addresses {CONFLICTS_MAX} times in a row; look \
+                 for a machine that answers for all of them"
+            )));
         }
     }
     write_resources(config, &machine, &mut record)?;
