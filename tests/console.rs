@@ -158,6 +158,7 @@ fn ctrl_c_ends_a_script_without_a_word() {
     let log = rig.path().join("log/script.log");
     let mut running = console(&rig, &["script.py"])
         .directory(rig.path())
+        .hearing_ctrl_c()
         .start(&log);
     running.wait_for_output("asleep", SOON);
     running.signal(Signal::INT);

@@ -130,6 +130,12 @@ impl Invocation {
         self
     }
 
+    /// Ctrl-C reaches it also where the tests themselves were started to ignore it, as a shell starts
+    /// what it puts into the background.
+    pub fn hearing_ctrl_c(self) -> Self {
+        self.through(["env", "--default-signal=INT"])
+    }
+
     /// The command, isolated from the caller's own settings.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);

@@ -56,6 +56,7 @@ impl Invocation {
         let child = self
             .env("TERM", "xterm-256color")
             .through(["setsid", "--ctty", "--wait"])
+            .hearing_ctrl_c()
             .command()
             .stdin(copy())
             .stdout(copy())
