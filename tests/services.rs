@@ -440,3 +440,47 @@ fn the_master_for_one_machine_tells_what_it_knows() {
         .says("did you mean `diary`?");
     rig.run(&["service", "destroy", "diary", "--yes"]).ok();
 }
+
+#[test]
+fn a_service_is_waited_for_and_opened() {
+    let world = World::new(1);
+    world.supply(RELEASE);
+    world.run(&["request", "blog", RELEASE]).ok();
+    world
+        .run(&["service", "open", "blog", "--print"])
+        .exits(2)
+        .says("no address yet");
+    world
+        .run(&["service", "wait", "blog", "--timeout", "0s"])
+        .exits(2);
+    world
+        .run(&["service", "wait", "blog", "--for", "stopped"])
+        .exits(2)
+        .says("it will not be stopped");
+    let log = world.rig.path().join("log/wait.log");
+    let mut waits = world.slapos(&["service", "wait", "blog"]).start(&log);
+    let (speaker, node) = (&world.speaker, &world.node);
+    let url = [
+        ("url", "https://[fd00::1]:8443/"),
+        ("evil", "file:///etc/passwd"),
+    ];
+    let connection: TextDict = url.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    let part = partition(0);
+    speaker.publish(node, &part, &connection, None).unwrap();
+    speaker.instance_started(node, &part).unwrap();
+    assert_eq!(waits.wait(SOON), 0);
+    assert!(waits.output().ends_with("blog is started.\n"));
+    let open = world.run(&["service", "open", "blog", "--print"]).ok();
+    assert_eq!(open.stdout, "https://[fd00::1]:8443/\n");
+    world
+        .run(&["service", "open", "blog", "--parameter", "evil"])
+        .exits(2)
+        .says("no http or https address");
+    let mut waits = world
+        .slapos(&["service", "wait", "blog", "--for", "destroyed"])
+        .start(&log);
+    world.run(&["service", "destroy", "blog", "--yes"]).ok();
+    speaker.instance_destroyed(node, &part).unwrap();
+    assert_eq!(waits.wait(SOON), 0);
+    world.run(&["service", "wait", "blog"]).exits(2);
+}

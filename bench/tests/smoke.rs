@@ -18,6 +18,8 @@ fn says(arguments: &[&str], lines: &[&str]) {
         eprintln!("SKIPPED: {} is not built", slapos.display());
         return;
     }
+    // What the console loads; no program links it.
+    testkit::Slapos::new(&slapos).python_module();
     let output = Command::new(bench)
         .args(arguments)
         .output()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use slap::InstanceTitle;
+use slap::{InstanceState, InstanceTitle};
 
 use super::OutputFormat;
 use super::client::{ClientConfig, duration};
@@ -21,6 +21,10 @@ pub(crate) enum Service {
     Events(ServiceEvents),
     /// Show the errors that nodes reported of one of your instances
     Logs(ServiceEvents),
+    /// Wait until an instance is what it is asked to be
+    Wait(ServiceWait),
+    /// Open the address an instance has published in a browser
+    Open(ServiceOpen),
     /// Start instances that are stopped
     Start(ServiceChange),
     /// Stop instances; what they hold stays
@@ -108,6 +112,44 @@ pub(crate) struct Waiting {
     /// Longest time to wait, such as `90s`, `10m` or `1h`
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  slapos service wait hello
+  slapos service wait hello --for destroyed --timeout 5m")]
+pub(crate) struct ServiceWait {
+    /// Title of the instance
+    #[arg(value_name = "TITLE")]
+    pub(crate) title: InstanceTitle,
+    /// What to wait for: started, stopped or destroyed [default: what it is asked to be]
+    #[arg(long = "for", value_name = "STATE")]
+    pub(crate) goal: Option<InstanceState>,
+    /// Longest time to wait, such as `90s`, `10m` or `1h`
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) config: ClientConfig,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  slapos service open hello
+  slapos service open hello --parameter monitor-url --print")]
+pub(crate) struct ServiceOpen {
+    /// Title of the instance
+    #[arg(value_name = "TITLE")]
+    pub(crate) title: InstanceTitle,
+    /// Connection parameter with the address [default: url and its like]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) parameter: Option<String>,
+    /// Only print the address
+    #[arg(long)]
+    pub(crate) print: bool,
+    #[command(flatten)]
+    pub(crate) config: ClientConfig,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ mod change;
 mod events;
 mod info;
 mod list;
+mod reach;
 mod whole;
 
 pub(crate) use whole::moment;
@@ -19,6 +20,8 @@ pub(crate) fn run(command: &Service) -> CommandResult {
         Service::Tree(arguments) => whole::tree(arguments),
         Service::Events(arguments) => events::run(arguments, false),
         Service::Logs(arguments) => events::run(arguments, true),
+        Service::Wait(arguments) => reach::wait(arguments),
+        Service::Open(arguments) => reach::open(arguments),
         Service::Start(arguments) => change::start(arguments),
         Service::Stop(arguments) => change::stop(arguments),
         Service::Destroy(arguments) => change::destroy(arguments),
