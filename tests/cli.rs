@@ -189,6 +189,8 @@ fn wrong_words_are_explained() {
       tree     Draw one of your instances with all the instances it requested
       events   Tell what happened to one of your instances
       logs     Show the errors that nodes reported of one of your instances
+      wait     Wait until an instance is what it is asked to be
+      open     Open the address an instance has published in a browser
       start    Start instances that are stopped
       stop     Stop instances; what they hold stays
       destroy  Destroy instances and all they hold

@@ -137,6 +137,18 @@ fn parameters_are_checked_before_they_are_sent() {
         request(&["--dry-run"]).ok().stdout,
         "Nothing would change.\n"
     );
+    // It becomes something else, and that is said.
+    let other = world.rig.path().join("kvm/other.cfg");
+    fs::copy(&release, &other).unwrap();
+    let other = other.to_str().unwrap();
+    world
+        .run(&["request", "vm", other])
+        .ok()
+        .says("it becomes one of");
+    request(&[]).ok();
+    for nonsense in ["http://", "://x", "", "kwm"] {
+        world.run(&["request", "new", nonsense]).exits(2);
+    }
     // Who knows better.
     request(&["--parameters", "nbd_port=many", "--force"]).ok();
     held(json!({"nbd_port": "many"}));

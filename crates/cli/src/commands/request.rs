@@ -142,10 +142,10 @@ fn held(cloud: &Cloud, arguments: &Request) -> Result<Option<InstanceTreeInfo>, 
     let type_matters = given && arguments.software_type.is_none();
     let changes = arguments.set.is_some() || arguments.unset.is_some();
     if type_matters || changes || arguments.dry_run {
-        Ok(cloud.known(&arguments.title)?)
-    } else {
-        Ok(None)
+        return Ok(cloud.known(&arguments.title)?);
     }
+    // Only to say that it becomes an instance of something else: no reason to fail.
+    Ok(cloud.known(&arguments.title).unwrap_or_default())
 }
 
 /// What an order would change, a line each; nothing when it would change nothing.

@@ -78,7 +78,7 @@ impl Cloud {
         if self.learnt.nature.get().is_none() {
             let nature = match self.client.nature() {
                 Ok(nature) => nature,
-                Err(error) if error.is_master_unreachable() => return Err(error),
+                Err(error @ (Error::Connection { .. } | Error::Tls { .. })) => return Err(error),
                 // A Master without JSON calls has its own way to refuse one.
                 Err(_) => Nature::default(),
             };
@@ -160,7 +160,10 @@ impl Cloud {
         if let Some(product) = name.strip_prefix("product.") {
             return self.product(product);
         }
-        if name.contains("://") {
+        if let Some((scheme, rest)) = name.split_once("://") {
+            if scheme.is_empty() || rest.trim_matches('/').is_empty() {
+                return Err(Error::unknown_name("software release", name, []));
+            }
             return ReleaseUrl::new(name.to_owned()).map_err(unsendable);
         }
         let path = expand_home(Path::new(name));
@@ -217,9 +220,8 @@ impl Cloud {
             .and_then(|documents| documents.instance_tree(title));
         match found {
             Ok(tree) => Ok(Some(tree)),
-            Err(Error::NotFound { .. } | Error::NoHateoas { .. } | Error::NotReady { .. }) => {
-                Ok(None)
-            }
+            // One that is not ready is something: it must not be taken for nothing.
+            Err(Error::NotFound { .. } | Error::NoHateoas { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -73,9 +73,10 @@ impl Cloud {
                 _ => InstanceState::Started,
             };
             let said = match (goal, reply) {
-                (InstanceState::Destroyed, _) => match self.known(&order.title)? {
-                    None => return Ok(None),
-                    Some(_) => "being destroyed".to_owned(),
+                (InstanceState::Destroyed, _) => match self.known(&order.title) {
+                    Ok(None) => return Ok(None),
+                    Ok(Some(_)) | Err(Error::NotReady { .. }) => "being destroyed".to_owned(),
+                    Err(error) => return Err(error.into()),
                 },
                 (_, RequestReply::NotReady { why }) if why.is_empty() => {
                     "waiting for a partition".to_owned()

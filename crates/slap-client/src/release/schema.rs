@@ -3,10 +3,28 @@
 use std::error::Error;
 
 use jsonschema::{Retrieve, Uri};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value as Json};
 
 use super::{MetadataError, fetch};
 
+/// What a path may hold and a URI may not.
+const NOT_IN_URIS: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 /// Most mistakes that are told of one set of parameters.
 const MISTAKES_MAX: usize = 50;
 /// Longest text of one mistake, in characters.
@@ -69,7 +87,7 @@ impl ParameterSchema {
         let base = if self.place.contains("://") {
             self.place.clone()
         } else {
-            format!("file://{}", self.place)
+            format!("file://{}", utf8_percent_encode(&self.place, NOT_IN_URIS))
         };
         let validator = jsonschema::options()
             .with_base_uri(base)
@@ -143,6 +161,15 @@ impl ParameterSchema {
             .chain(parts)
             .filter_map(|part| part.get("properties")?.as_object())
             .flatten()
+            .map(|(name, property)| (name, self.resolved(property)))
+    }
+
+    /// What a reference within the same file refers to; anything else is itself.
+    fn resolved<'a>(&'a self, property: &'a Json) -> &'a Json {
+        let pointer = property.get("$ref").and_then(Json::as_str);
+        pointer
+            .and_then(|reference| self.document.pointer(reference.strip_prefix('#')?))
+            .unwrap_or(property)
     }
 
     /// The types a parameter may have; empty where the schema does not say.
@@ -238,8 +265,11 @@ impl Retrieve for Files {
             return Err(format!("it is spread over more than {FILES_MAX} files").into());
         }
         let place = uri.as_str();
-        let place = place.strip_prefix("file://").unwrap_or(place);
-        fetch::json(place)?.ok_or_else(|| format!("{place} cannot be read").into())
+        let place = match place.strip_prefix("file://") {
+            Some(path) => percent_decode_str(path).decode_utf8()?.into_owned(),
+            None => place.to_owned(),
+        };
+        fetch::json(&place)?.ok_or_else(|| format!("{place} cannot be read").into())
     }
 }
 
@@ -334,6 +364,30 @@ mod tests {
             (mode.kind.as_str(), mode.description.as_str()),
             ("fast | safe", "M")
         );
+    }
+
+    #[test]
+    fn what_is_referred_to_is_what_counts() {
+        let schema = schema(json!({
+            "definitions": {"port": {"type": "integer", "default": 80}},
+            "properties": {"port": {"$ref": "#/definitions/port"}}
+        }));
+        assert_eq!(schema.parameters()[0].kind, "integer");
+        let words = json!({"port": "8080"});
+        assert_eq!(schema.typed(words.as_object().unwrap())["port"], 8080);
+    }
+
+    #[test]
+    fn a_path_may_hold_anything() {
+        let directory = tempfile::tempdir().unwrap();
+        let odd = directory.path().join("a b#c?d%20");
+        std::fs::create_dir(&odd).unwrap();
+        std::fs::write(odd.join("part.json"), "{\"type\": \"integer\"}").unwrap();
+        let place = odd.join("schema.json").to_str().unwrap().to_owned();
+        let document = json!({"properties": {"a": {"$ref": "part.json"}}});
+        let schema = ParameterSchema::new(place, document);
+        assert_eq!(schema.mistakes(&json!({"a": 1})).unwrap(), []);
+        assert_eq!(schema.mistakes(&json!({"a": "x"})).unwrap().len(), 1);
     }
 
     #[test]
