@@ -9,6 +9,7 @@ mod commands;
 mod completion;
 mod console;
 mod contexts;
+mod document;
 mod enrol;
 mod failure;
 mod help;

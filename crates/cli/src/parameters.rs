@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Map, Value as Json};
@@ -11,10 +10,8 @@ use slap::serialisation::{JSON_KEY, Serialisation, unwrap, wrap};
 use slap::{ReleaseUrl, SoftwareType, Value, instance_xml};
 use slap_client::release::{Metadata, ParameterSchema};
 
+use crate::document;
 use crate::failure::{Code, Failure};
-
-/// Largest parameter file, in bytes.
-const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Parameters ready to be sent.
 pub(crate) type Parameters = BTreeMap<String, Value>;
@@ -104,17 +101,7 @@ pub(crate) fn changed(
 pub(crate) fn from_file(path: &Path) -> Result<Given, Failure> {
     let usage =
         |reason: String| Failure::new(format!("{}: {reason}", path.display())).code(Code::Usage);
-    let mut bytes = Vec::new();
-    // Counted while reading: what is no regular file has no size and may have no end.
-    File::open(path)
-        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(|error| usage(error.to_string()))?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(usage(format!(
-            "it has more than {FILE_BYTES_MAX} bytes, the most that is accepted"
-        )));
-    }
-    let text = String::from_utf8(bytes).map_err(|_| usage("it is not UTF-8 text".to_owned()))?;
+    let text = document::text(File::open(path)).map_err(usage)?;
     let extension = path.extension().and_then(|extension| extension.to_str());
     if extension == Some("xml") {
         let read = instance_xml::decode(&text).map_err(|error| usage(error.to_string()))?;
@@ -123,18 +110,11 @@ pub(crate) fn from_file(path: &Path) -> Result<Given, Failure> {
             .map(|(key, value)| (key, value.map_or(Json::Null, Json::from)));
         return Ok(Given::Texts(texts.collect()));
     }
-    let document: Json = match extension {
-        Some("yaml" | "yml") => {
-            serde_saphyr::from_str(&text).map_err(|error| {
-                // The library draws a picture below the line that says it all.
-                let error = error.to_string();
-                let line = error.lines().next().unwrap_or_default();
-                usage(format!("not YAML: {}", line.trim_start_matches("error: ")))
-            })?
-        }
-        _ => serde_json::from_str(&text).map_err(|error| usage(format!("not JSON: {error}")))?,
+    let document = match extension {
+        Some("yaml" | "yml") => document::yaml(&text),
+        _ => document::json(&text),
     };
-    match document {
+    match document.map_err(usage)? {
         Json::Object(document) => Ok(Given::Document(document)),
         _ => Err(usage("it must hold a dictionary of parameters".to_owned())),
     }

@@ -6,15 +6,6 @@ use crate::error::Error;
 use crate::slap_api::Client;
 use crate::transport::Post;
 
-/// What a Master says of itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Nature {
-    /// Where its hypermedia documents begin.
-    pub hateoas_url: Option<String>,
-    /// Whether a request keeps what it leaves out. Upstream's overwrite it.
-    pub keeps_omitted: bool,
-}
-
 /// A product of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Product {
@@ -55,17 +46,13 @@ impl Client {
             })
     }
 
-    /// What the Master says of itself.
+    /// Whether the Master keeps what a request leaves out. Upstream's overwrite it.
     ///
     /// # Errors
     /// As any call.
-    pub fn nature(&self) -> Result<Nature, Error> {
+    pub fn keeps_omitted(&self) -> Result<bool, Error> {
         let told = self.json("slapos.get.v0.hateoas_url", &json!({}))?;
-        let told = told.unwrap_or_default();
-        Ok(Nature {
-            hateoas_url: told["hateoas_url"].as_str().map(str::to_owned),
-            keeps_omitted: told["keeps_omitted"].as_bool().unwrap_or(false),
-        })
+        Ok(told.is_some_and(|told| told["keeps_omitted"] == true))
     }
 
     /// The software products one may use. `None` where the Master does not list them.

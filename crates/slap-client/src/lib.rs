@@ -36,7 +36,7 @@ pub use enrol::{Authority, Enrolled, Enrolment, Fingerprint, NotAFingerprint};
 pub use error::Error;
 pub use events::{Event, Events, Watch};
 pub use hateoas::{Hateoas, InstanceTreeInfo, InstanceTreeSummary, NodeSummary};
-pub use json_rpc::{Nature, Product};
+pub use json_rpc::Product;
 pub use profile::{Profile, ProfileError, expand_home, home};
 pub use slap_api::{Client, IssuedCertificate, Request, RequestReply, StatusRecord};
 pub use transport::{Identity, Settings, Trust};

@@ -11,10 +11,8 @@ use slap::{InstallationState, InstanceState, InstanceTitle, NodeId, SoftwareType
 use slap_client::similar;
 use toml_edit::{DocumentMut, Item, Value as Toml};
 
+use crate::document::{self, json, yaml};
 use crate::failure::{Code, Failure};
-
-/// Largest file, in bytes.
-const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// What there shall be.
 #[derive(Debug, Default, PartialEq)]
@@ -52,22 +50,12 @@ pub(super) fn read(path: &Path) -> Result<Wanted, Failure> {
         path.display().to_string()
     };
     let wrong = |reason: String| Failure::new(format!("{name}: {reason}")).code(Code::Usage);
-    let mut bytes = Vec::new();
     let source: io::Result<Box<dyn Read>> = if path == Path::new("-") {
         Ok(Box::new(io::stdin().lock()))
     } else {
         File::open(path).map(|file| Box::new(file) as Box<dyn Read>)
     };
-    // Counted while reading: what is no regular file has no size and may have no end.
-    source
-        .and_then(|source| source.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(|error| wrong(error.to_string()))?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(wrong(format!(
-            "it has more than {FILE_BYTES_MAX} bytes, the most that is accepted"
-        )));
-    }
-    let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8 text".to_owned()))?;
+    let text = document::text(source).map_err(wrong)?;
     let document = match path.extension().and_then(|extension| extension.to_str()) {
         Some("toml") => toml(&text),
         Some("yaml" | "yml") => yaml(&text),
@@ -79,19 +67,6 @@ pub(super) fn read(path: &Path) -> Result<Wanted, Failure> {
     document
         .and_then(|document| wanted(&document))
         .map_err(wrong)
-}
-
-fn json(text: &str) -> Result<Json, String> {
-    serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
-}
-
-fn yaml(text: &str) -> Result<Json, String> {
-    serde_saphyr::from_str(text).map_err(|error| {
-        // The library draws a picture below the line that says it all.
-        let error = error.to_string();
-        let line = error.lines().next().unwrap_or_default();
-        format!("not YAML: {}", line.trim_start_matches("error: "))
-    })
 }
 
 fn toml(text: &str) -> Result<Json, String> {

@@ -31,7 +31,10 @@ pub(crate) fn run(arguments: Request) -> CommandResult {
         }
         .map(|()| ExitCode::SUCCESS);
     }
-    if let Some(held) = held.filter(|held| held.release != order.release.as_str()) {
+    if let Some(held) = held
+        .as_ref()
+        .filter(|held| held.release != order.release.as_str())
+    {
         tracing::warn!(
             "{} is an instance of {} so far; it becomes one of {}",
             order.title,
@@ -59,7 +62,11 @@ pub(crate) fn run(arguments: Request) -> CommandResult {
             })?
     } else {
         let destroying = order.state == Some(InstanceState::Destroyed);
-        match cloud.request(&order).map_err(refused)? {
+        let reply = match &held {
+            Some(held) => cloud.request_over(&order, held),
+            None => cloud.request(&order),
+        };
+        match reply.map_err(refused)? {
             RequestReply::Allocated(document) => Some(*document),
             RequestReply::NotReady { .. } if destroying => None,
             RequestReply::NotReady { why } => {

@@ -16,7 +16,7 @@ use slap::{InstallationState, InstanceTitle, NodeId, ProductReference, ReleaseUr
 
 use crate::error::Error;
 use crate::hateoas::{Hateoas, InstanceTreeInfo, InstanceTreeSummary, NodeSummary};
-use crate::json_rpc::{Nature, Product};
+use crate::json_rpc::Product;
 use crate::profile::{Profile, expand_home};
 use crate::slap_api::{Client, RequestReply};
 
@@ -36,7 +36,7 @@ pub struct Cloud {
 
 #[derive(Debug, Default)]
 struct Learnt {
-    nature: OnceLock<Nature>,
+    keeps_omitted: OnceLock<bool>,
     documents: OnceLock<Hateoas>,
 }
 
@@ -74,17 +74,17 @@ impl Cloud {
         &self.aliases
     }
 
-    fn nature(&self) -> Result<&Nature, Error> {
-        if self.learnt.nature.get().is_none() {
-            let nature = match self.client.nature() {
-                Ok(nature) => nature,
-                Err(error @ (Error::Connection { .. } | Error::Tls { .. })) => return Err(error),
-                // A Master without JSON calls has its own way to refuse one.
-                Err(_) => Nature::default(),
-            };
-            let _ = self.learnt.nature.set(nature);
+    fn keeps_omitted(&self) -> Result<bool, Error> {
+        if let Some(keeps) = self.learnt.keeps_omitted.get() {
+            return Ok(*keeps);
         }
-        Ok(self.learnt.nature.get_or_init(Nature::default))
+        let keeps = match self.client.keeps_omitted() {
+            Ok(keeps) => keeps,
+            Err(error @ (Error::Connection { .. } | Error::Tls { .. })) => return Err(error),
+            // A Master without JSON calls has its own way to refuse one.
+            Err(_) => false,
+        };
+        Ok(*self.learnt.keeps_omitted.get_or_init(|| keeps))
     }
 
     /// The Master's documents.
@@ -195,14 +195,33 @@ impl Cloud {
     /// # Errors
     /// As any call.
     pub fn request(&self, order: &Order) -> Result<RequestReply, Error> {
+        self.send(order, None)
+    }
+
+    /// As [`Cloud::request`], by who has just seen what the Master holds: it is not asked again.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn request_over(
+        &self,
+        order: &Order,
+        held: &InstanceTreeInfo,
+    ) -> Result<RequestReply, Error> {
+        self.send(order, Some(held))
+    }
+
+    fn send(&self, order: &Order, seen: Option<&InstanceTreeInfo>) -> Result<RequestReply, Error> {
         let complete = order.is_complete();
-        if (complete && order.sla.is_some()) || self.nature()?.keeps_omitted {
+        if (complete && order.sla.is_some()) || self.keeps_omitted()? {
             return self.client.order(order);
         }
         // This Master would overwrite what is left out: it is sent what it holds. It does not tell
         // the SLA.
         if complete {
             return self.client.order(&order.filled());
+        }
+        if let Some(held) = seen {
+            return self.client.order(&order.filled_with(held));
         }
         match self.known(&order.title)? {
             Some(held) => self.client.order(&order.filled_with(&held)),
