@@ -1,6 +1,11 @@
 //! Isolation: an instance is a stranger to the node and to all other instances. As root, in
 //! namespaces of the test's own.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)]
 
 mod namespaces;
 
@@ -253,4 +258,123 @@ fn n_8_an_instance_cannot_leave_its_partition() {
         "another partition was changed through a link"
     );
     assert_eq!(sh("pgrep -u 0 -f '[s]leep 100000' || true"), "");
+}
+
+/// Whatever an instance starts, and however it hides it, is in its partition's control group: it
+/// is counted, and gone with the instance.
+#[test]
+fn n_8_what_runs_in_a_partition_is_counted_and_ended_as_a_whole() {
+    let name = "n_8_what_runs_in_a_partition_is_counted_and_ended_as_a_whole";
+    if std::env::var_os("SLAPOS_TEST_INSIDE").is_none() && rustix::process::geteuid().is_root() {
+        public_builder();
+    }
+    if !in_namespaces(name) {
+        return;
+    }
+    if !Path::new("/sys/fs/cgroup/cgroup.procs").exists() {
+        eprintln!("SKIPPED: {name} needs cgroup v2, which this machine does not let it use");
+        return;
+    }
+    let controllers = sh("cat /sys/fs/cgroup/cgroup.controllers");
+    let limits = controllers.split_whitespace().any(|name| name == "pids");
+    let mut options = vec!["create_tap = False"];
+    options.extend(limits.then_some("partition_tasks_max = 40"));
+    let rig = rig(1, &options);
+    use_public_builder(&rig);
+    rig.start_master();
+    rig.node("format", &[]).ok();
+    let release = rig.release(SERVICES);
+    rig.supply(&release);
+    rig.node("software", &[]).ok();
+    rig.request("counted", &release, &[]);
+    rig.node("instance", &[]).ok();
+    let id = rig.placements()["counted"].clone();
+    let user = id.replace("part", "swuser");
+    let group = Path::new("/sys/fs/cgroup/slapos").join(&user);
+    let inside = || fs::read_to_string(group.join("cgroup.procs")).unwrap();
+    let service = sh(&format!(
+        "pgrep -u {user} -f '^[^ ]*sleep 1000002' | head -1"
+    ));
+    assert!(
+        inside().lines().any(|pid| pid == service.trim()),
+        "{}",
+        inside()
+    );
+    // The supervisor itself is not in it.
+    let supervisor = sh("pgrep -u 0 -f 'node supervisord' | head -1");
+    assert!(!inside().lines().any(|pid| pid == supervisor.trim()));
+
+    // A promise that leaves something behind, in a session of its own and a child of nobody, in a
+    // control group below its own.
+    let hidden = rig.partition(&id).join("etc/promise/hides");
+    let text = "#!/bin/sh\nsetsid sh -c 'sleep 1000077 & sleep 1000077 &' >/dev/null 2>&1\n";
+    fs::write(&hidden, text).unwrap();
+    fs::set_permissions(&hidden, fs::Permissions::from_mode(0o755)).unwrap();
+    rig.node("promise", &[]).ok();
+    let hidden: Vec<String> = sh("pgrep -f '[s]leep 1000077'")
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(hidden.len(), 2, "they are not the node's to end yet");
+    for pid in &hidden {
+        assert!(
+            inside().lines().any(|found| found == pid),
+            "{pid}: {}",
+            inside()
+        );
+    }
+    fs::create_dir(group.join("below")).unwrap();
+    fs::write(group.join("below/cgroup.procs"), &hidden[0]).unwrap();
+
+    // The kernel counts.
+    let cfg = rig.path().join("slapos.cfg");
+    let run = rig
+        .slapos(["node", "usage", "--output", "json", "--cfg"])
+        .args([&cfg])
+        .run();
+    let usage: serde_json::Value = serde_json::from_str(&run.ok().stdout).unwrap();
+    assert_eq!(usage[0]["partition"], id, "{usage}");
+    assert_eq!(usage[0]["user"], user, "{usage}");
+    assert!(usage[0]["cpu_seconds"].as_f64().unwrap() > 0.0, "{usage}");
+    assert!(usage[0]["tasks"].as_u64().unwrap() >= 2, "{usage}");
+
+    if limits {
+        // A promise that forks more than there may be fails; the others go on.
+        assert_eq!(fs::read_to_string(group.join("pids.max")).unwrap(), "40\n");
+        let forks = rig.partition(&id).join("etc/promise/forks");
+        let text = "#!/bin/sh\nfor n in $(seq 100); do sleep 1000088 & done >/dev/null 2>&1\n";
+        fs::write(&forks, text).unwrap();
+        fs::set_permissions(&forks, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_ne!(rig.node("promise", &[]).code(), 0);
+        let count = sh("pgrep -c -f '[s]leep 1000088' || true");
+        assert!(count.trim().parse::<u32>().unwrap() < 40, "{count}");
+    } else {
+        eprintln!("SKIPPED: limits, which need cgroup v2's controller of tasks");
+    }
+
+    rig.request("counted", &release, &["--state", "destroyed"]);
+    rig.node("report", &[]).ok();
+    assert!(!group.exists(), "{}", inside());
+    assert_eq!(sh(&format!("pgrep -u {user} || true")), "");
+    assert!(!Path::new("/sys/fs/cgroup/slapos").exists(), "the last one");
+}
+
+/// A limit that this machine cannot keep is told, not silently forgotten.
+#[test]
+fn n_8_a_limit_the_kernel_cannot_keep_is_told() {
+    let rig = Rig::builder(env!("CARGO_BIN_EXE_slapos"))
+        .option("partition_memory_max = 512M")
+        .option("cgroups = False")
+        .build();
+    rig.start();
+    let run = rig.node("instance", &[]).ok();
+    assert!(
+        run.stderr
+            .contains("option `partition_memory_max` (cgroup v2 has no memory controller"),
+        "{run}"
+    );
+    rig.write("slapos.cfg", rig.read("slapos.cfg").replace("512M", "much"));
+    let run = rig.node("instance", &[]);
+    assert_ne!(run.code(), 0, "{run}");
+    assert!(run.stderr.contains("partition_memory_max"), "{run}");
 }

@@ -1,7 +1,9 @@
-//! A machine of a test's own: namespaces for network, mounts, processes and IPC, and an `/etc` that
-//! is a copy. All of it is gone when the test ends.
+//! A machine of a test's own: namespaces for network, mounts, processes, IPC and control groups, and
+//! an `/etc` that is a copy. All of it is gone when the test ends.
 #![allow(clippy::print_stderr)]
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use testkit::Rig;
@@ -18,8 +20,48 @@ mkdir /run/etc
 cp -a /etc/. /run/etc
 mount --bind /run/etc /etc
 ip link set lo up
+umount -R /sys/fs/cgroup 2>/dev/null || true
+[ -z \"$CGROUP\" ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 \"$@\"
 ";
+
+/// Enters the control group before there is a namespace for it: that one begins where one is.
+const ENTER: &str = "\
+set -e
+[ -z \"$CGROUP\" ] || echo 0 >\"$CGROUP/cgroup.procs\"
+exec unshare \"$@\"
+";
+
+/// A control group (cgroup v2) of the test's own, where the machine has some.
+struct Cgroup(Option<PathBuf>);
+
+impl Cgroup {
+    fn make() -> Self {
+        let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+        let mount = mounts
+            .lines()
+            .map(|line| line.split(' ').collect::<Vec<_>>())
+            .find(|words| words.get(2) == Some(&"cgroup2"))
+            .map(|words| Path::new(words[1]).join(format!("slapos-test-{}", std::process::id())));
+        Cgroup(mount.filter(|path| fs::create_dir(path).is_ok()))
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        fn remove(path: &Path) {
+            for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+                if entry.path().is_dir() {
+                    remove(&entry.path());
+                }
+            }
+            let _ = fs::remove_dir(path);
+        }
+        if let Some(path) = &self.0 {
+            remove(path);
+        }
+    }
+}
 
 /// Whether the caller is inside. Outside, the very same test runs once inside and its failure is
 /// this one's; without root it is skipped.
@@ -31,8 +73,11 @@ pub(crate) fn in_namespaces(test: &str) -> bool {
         eprintln!("SKIPPED: {test} needs root, to make namespaces");
         return false;
     }
-    let status = Command::new("unshare")
+    let cgroup = Cgroup::make();
+    let status = Command::new("sh")
+        .args(["-c", ENTER, "sh"])
         .args([
+            "--cgroup",
             "--net",
             "--mount",
             "--ipc",
@@ -45,6 +90,7 @@ pub(crate) fn in_namespaces(test: &str) -> bool {
         .arg(std::env::current_exe().expect("a test has a file"))
         .args(["--exact", test, "--nocapture", "--test-threads", "1"])
         .env(INSIDE, "1")
+        .env("CGROUP", cgroup.0.as_deref().unwrap_or(Path::new("")))
         .stdin(Stdio::null())
         .status()
         .expect("unshare of util-linux starts");

@@ -17,6 +17,7 @@ use slap::NodeId;
 use slap::config::Config;
 use slap_client::Trust;
 
+use crate::cgroup::{Hierarchy, Limits};
 pub(crate) use values::Values;
 pub use values::parse_size;
 
@@ -213,6 +214,11 @@ pub struct NodeConfig {
     pub builder_python: Option<PathBuf>,
     /// What starts the supervisor in the foreground. Its last argument is the configuration file.
     pub supervisor_command: Vec<OsString>,
+    /// Where partitions have their control groups. Our own option `cgroups = false` does without.
+    pub cgroups: Option<Hierarchy>,
+    /// What each partition may use. Our own options `partition_memory_max`, `partition_tasks_max`
+    /// and `partition_cpus_max`.
+    pub limits: Limits,
     /// Options that are set but not supported yet, for a warning.
     pub unsupported: Vec<String>,
 }
@@ -260,9 +266,20 @@ impl NodeConfig {
         let timeout = values
             .seconds("partition_timeout")?
             .or(values.seconds("partition-timeout")?);
+        let cgroups = if values.bool("cgroups", true)? {
+            Hierarchy::find()
+        } else {
+            None
+        };
+        let limits = limits(&values)?;
+        let mut unsupported = unsupported(&values, &config);
+        unsupported.extend(unlimited(&limits, cgroups.as_ref()));
+        let limits = limits.or_default();
         Ok(NodeConfig {
             file: file.to_owned(),
             node: values.node()?,
+            cgroups,
+            limits,
             builder_directory: values
                 .path("builder_directory")?
                 .unwrap_or_else(|| software_root.join(".builder")),
@@ -297,7 +314,7 @@ impl NodeConfig {
                 None => std::thread::available_parallelism().map_or(1, usize::from),
             },
             supervisor_command: supervisor_command(&instance_root),
-            unsupported: unsupported(&values, &config),
+            unsupported,
             software_root,
             instance_root,
         })
@@ -347,6 +364,50 @@ fn supervisor_command(instance_root: &Path) -> Vec<OsString> {
         "--configuration".into(),
         instance_root.join("etc/supervisord.conf").into(),
     ]
+}
+
+/// What a partition may use, as far as it is configured.
+fn limits(values: &Values) -> Result<Limits, ConfigError> {
+    let memory = match values.optional("partition_memory_max") {
+        None => None,
+        Some(text) => Some(parse_size(&text).ok_or_else(|| {
+            values.error(
+                "partition_memory_max",
+                format!("`{text}` is not a size such as `512M` or `1.5G`"),
+            )
+        })?),
+    };
+    let cpus = match values.number::<f64>("partition_cpus_max")? {
+        Some(cpus) if !(0.01..=100_000.0).contains(&cpus) => {
+            return Err(values.error(
+                "partition_cpus_max",
+                format!("`{cpus}` is no number of processors such as `0.5` or `2`"),
+            ));
+        }
+        cpus => cpus,
+    };
+    let tasks = match values.number("partition_tasks_max")? {
+        Some(0) => return Err(values.error("partition_tasks_max", "must be at least 1".into())),
+        tasks => tasks,
+    };
+    Ok(Limits {
+        memory,
+        tasks,
+        cpus,
+    })
+}
+
+/// Limits that are asked for and cannot be kept on this machine.
+fn unlimited(limits: &Limits, cgroups: Option<&Hierarchy>) -> Vec<String> {
+    let there = cgroups.map(Hierarchy::controllers).unwrap_or_default();
+    limits
+        .set()
+        .into_iter()
+        .filter(|(_, controller)| !there.iter().any(|found| found == controller))
+        .map(|(option, controller)| {
+            format!("option `{option}` (cgroup v2 has no {controller} controller here)")
+        })
+        .collect()
 }
 
 fn unsupported(values: &Values, config: &Config) -> Vec<String> {

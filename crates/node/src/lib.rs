@@ -14,6 +14,7 @@
 //! partitions are handled as what they are, files of strangers (`safe_fs`). The crate never prints.
 
 mod cancel;
+pub mod cgroup;
 mod child;
 pub mod config;
 pub mod format;

@@ -40,11 +40,13 @@ impl<'a> Partition<'a> {
         document: &'a PartitionDocument,
     ) -> Result<Self, Error> {
         let path = config.partition_directory(&document.partition);
+        let mut user = User::owner_of(&path)?;
+        user.cgroup = settled_cgroup(config, &user);
         Ok(Partition {
             config,
             document,
             dir: Dir::open_trusted(&path).map_err(Error::io("open", &path))?,
-            user: User::owner_of(&path)?,
+            user,
             path,
         })
     }
@@ -127,6 +129,20 @@ impl<'a> Partition<'a> {
                 .map_err(Error::io("write", path))?;
         }
         Ok(())
+    }
+}
+
+/// The control group of a partition's user, ready to be joined. Where it cannot be made partitions
+/// work without: that they work comes first.
+fn settled_cgroup(config: &NodeConfig, user: &User) -> Option<PathBuf> {
+    let hierarchy = config.cgroups.as_ref()?;
+    let group = hierarchy.group(user)?;
+    match hierarchy.settle(&group, &config.limits) {
+        Ok(()) => Some(group),
+        Err(error) => {
+            tracing::warn!("no control group for {}: {error}", user.name);
+            None
+        }
     }
 }
 

@@ -309,6 +309,7 @@ fn group(
         gid: user.gid,
         user: user.name.clone(),
         home: user.home.clone(),
+        cgroup: user.cgroup.clone(),
     };
     let programs = services
         .iter()
@@ -380,6 +381,7 @@ mod tests {
             name: "slapuser0".into(),
             home: "/srv/slappart0".into(),
             groups: vec![991],
+            cgroup: Some("/sys/fs/cgroup/slapos/slapuser0".into()),
         };
         let service = |name: &str, watched| Service {
             name: name.into(),
@@ -400,6 +402,7 @@ mod tests {
             "autorestart=true",
             "autorestart=false",
             "user=990",
+            "cgroup=/sys/fs/cgroup/slapos/slapuser0",
             "stdout_logfile=/srv/slappart0/.slappart0_daemon.log",
             "environment=USER=\"slapuser0\",LOGNAME=\"slapuser0\",HOME=\"/srv/slappart0\"",
         ] {

@@ -19,6 +19,8 @@ pub(crate) struct User {
     pub(crate) home: PathBuf,
     /// Supplementary groups, the main one included.
     pub(crate) groups: Vec<u32>,
+    /// The control group that whatever acts as them joins.
+    pub(crate) cgroup: Option<PathBuf>,
 }
 
 impl User {
@@ -57,6 +59,15 @@ impl User {
     }
 }
 
+/// The home directory of the user with this name.
+pub(crate) fn home(passwd: &str, name: &str) -> Option<PathBuf> {
+    passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.len() >= 7 && fields[0] == name)
+        .map(|fields| PathBuf::from(fields[5]))
+}
+
 fn parse(passwd: &str, group: &str, uid: u32, gid: u32) -> User {
     let entry = passwd
         .lines()
@@ -83,6 +94,7 @@ fn parse(passwd: &str, group: &str, uid: u32, gid: u32) -> User {
         name,
         home,
         groups,
+        cgroup: None,
     }
 }
 

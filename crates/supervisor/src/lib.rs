@@ -18,6 +18,7 @@
 //! * Programs see only what is configured and `SUPERVISOR_*`, never the daemon's environment.
 //! * `group=` (a number) is the primary group; upstream ignores it. A user or a log directory that
 //!   does not exist is an error of that program, not of the whole configuration.
+//! * `cgroup=` (a directory) is the control group (cgroup v2) a program joins; upstream ignores it.
 //! * Logs are never written through links. Control characters in them are replaced in XML-RPC,
 //!   where upstream sends a document that its own client cannot read.
 //! * `stopProcessGroup` also waits for what was already stopping.

@@ -165,6 +165,7 @@ pub(crate) fn spawn(program: &ProgramConfig, around: Surroundings<'_>) -> Result
         .map(|g| Gid::from_raw(*g))
         .collect();
     let open_files = around.open_files;
+    let cgroup = program.cgroup.as_deref().and_then(cgroup_door);
     let who = identity
         .as_ref()
         .map(|i| (Uid::from_raw(i.uid), Gid::from_raw(i.gid)));
@@ -178,6 +179,9 @@ pub(crate) fn spawn(program: &ProgramConfig, around: Surroundings<'_>) -> Result
                 })
             };
             step(b's', rustix::process::setsid().map(drop))?;
+            if let Some(door) = &cgroup {
+                step(b'c', rustix::io::write(door, b"0").map(drop))?;
+            }
             if let Some((uid, gid)) = who {
                 step(b'g', rustix::thread::set_thread_groups(&groups))?;
                 step(b'g', rustix::thread::set_thread_res_gid(gid, gid, gid))?;
@@ -204,6 +208,7 @@ pub(crate) fn spawn(program: &ProgramConfig, around: Surroundings<'_>) -> Result
             let reason = error.to_string();
             Err(match (failed, step[0]) {
                 (true, b's') => format!("couldn't start a session: {reason}"),
+                (true, b'c') => format!("couldn't join its control group: {reason}"),
                 (true, b'g') => format!(
                     "couldn't set groups {:?}: {reason}",
                     identity.map(|i| i.groups)
@@ -223,6 +228,18 @@ pub(crate) fn spawn(program: &ProgramConfig, around: Surroundings<'_>) -> Result
             })
         }
     }
+}
+
+/// A process that writes `0` to this file joins the group, which is made where it is missing (after
+/// a reboot, the kernel knows none). Where there is none to join, the program runs without: that it
+/// runs comes first.
+fn cgroup_door(group: &Path) -> Option<fs::File> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    fs::create_dir_all(group).ok()?;
+    let procs = group.join("cgroup.procs");
+    fs::OpenOptions::new().write(true).open(procs).ok()
 }
 
 /// The whole environment of a program.

@@ -40,6 +40,8 @@ pub(crate) enum NodeCommand {
     Bang(Bang),
     /// Control the services, with supervisorctl's words
     Supervisorctl(Supervisorctl),
+    /// Show what the partitions use: processor, memory, tasks
+    Usage(Usage),
     /// Show the state of the services
     Status(Names),
     /// Start services
@@ -231,6 +233,17 @@ pub(crate) struct Bang {
     /// Why
     #[arg(short, long, default_value = "")]
     pub(crate) message: String,
+}
+
+/// Show what the partitions use: processor, memory, tasks
+///
+/// Counted by the kernel (cgroup v2) since the partition's instance was first started; `-` is what
+/// this kernel does not count.
+#[derive(Debug, Args)]
+pub(crate) struct Usage {
+    /// How to print it [default: a table on a terminal, else JSON]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<super::OutputFormat>,
 }
 
 /// Control the services, with supervisorctl's words

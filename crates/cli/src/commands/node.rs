@@ -1,5 +1,7 @@
 //! `slapos node …` (C 1.7): options in, the node crate's commands, exit codes out.
 
+mod usage;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -86,6 +88,10 @@ pub(crate) fn run(arguments: Node, global: &Global) -> CommandResult {
                 .node_bang(&config.node, &bang.message)?;
             output::print(&format!("Bang with message '{}'", bang.message))?;
             Ok(ExitCode::SUCCESS)
+        }
+        NodeCommand::Usage(usage) => {
+            let config = load(&file, &Overrides::new())?;
+            usage::run(&config, usage.output)
         }
         NodeCommand::Supervisord(supervisord) => run_supervisor(&file, &supervisord),
         NodeCommand::Supervisorctl(words) => control(&file, words.arguments),

@@ -121,6 +121,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "node usage",
+        &[
+            "sudo slapos node usage",
+            "sudo slapos node usage --output json | jq -r '.[] | \"\\(.partition) \\(.memory_bytes)\"'",
+        ],
+    ),
+    (
         "node status",
         &["slapos node status", "slapos node status slappart0:"],
     ),

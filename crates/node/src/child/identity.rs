@@ -14,9 +14,11 @@ use rustix::io::Errno;
 use rustix::process::{Signal, set_parent_process_death_signal, umask};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
+use crate::cgroup;
 use crate::user::User;
 
-/// Makes the command run as this user, with this umask, and not outlive a killed node.
+/// Makes the command run as this user, in their control group, with this umask, and not outlive a
+/// killed node.
 ///
 /// Nothing changes where we already are the user or may not become anybody else: installations of
 /// a single user work this way. Root runs as root only what root owns.
@@ -35,9 +37,16 @@ pub(super) fn apply(command: &mut Command, user: &User, mask: Option<u32>) -> io
         .map(|group| Gid::from_raw(*group))
         .collect();
     let mask = mask.map(Mode::from_raw_mode);
+    let door = user
+        .cgroup
+        .as_deref()
+        .and_then(|group| cgroup::door(group).ok());
     // SAFETY: see the module's head. `groups` lives in the closure, nothing is freed or allocated.
     unsafe {
         command.pre_exec(move || {
+            if let Some(door) = &door {
+                rustix::io::write(door, b"0")?;
+            }
             if let Some(mask) = mask {
                 umask(mask);
             }

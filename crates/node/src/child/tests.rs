@@ -184,6 +184,7 @@ fn root_becomes_the_user_for_good() {
         return;
     }
     let nobody = User {
+        cgroup: None,
         uid: 65_534,
         gid: 65_534,
         name: "nobody".into(),

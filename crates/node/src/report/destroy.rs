@@ -80,6 +80,16 @@ pub(super) fn run_script(
     }
 }
 
+/// Ends whatever the instance left running, and takes its control group away.
+pub(super) fn end_processes(partition: &Partition<'_>) -> Result<(), String> {
+    let (Some(hierarchy), Some(group)) = (&partition.config.cgroups, &partition.user.cgroup) else {
+        return Ok(());
+    };
+    hierarchy
+        .end(group)
+        .map_err(|error| format!("cannot end the processes of {}: {error}", partition.id()))
+}
+
 /// Removes everything the instance has, inside its partition and on data disks, and its
 /// certificates. The partition's directory itself stays. No link is ever followed.
 pub(super) fn remove_files(partition: &Partition<'_>) -> Result<(), Error> {

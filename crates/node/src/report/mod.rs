@@ -327,6 +327,7 @@ impl Run<'_> {
         })?;
         lock.note_destroyed()
             .map_err(|error| format!("cannot note the destruction: {error}"))?;
+        destroy::end_processes(&partition)?;
         destroy::remove_files(&partition).map_err(|error| error.to_string())?;
         self.report_destroyed(id)
     }

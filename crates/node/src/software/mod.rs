@@ -339,7 +339,7 @@ impl NodeConfig {
     pub(crate) fn warn_unsupported(&self, observer: &dyn Observer) {
         for what in &self.unsupported {
             observer.event(&Event::Warning(&format!(
-                "{what} in {} is not supported yet and has no effect",
+                "{what} in {} is not supported and has no effect",
                 self.file.display()
             )));
         }

@@ -150,6 +150,9 @@ pub struct ProgramConfig {
     pub user: Option<User>,
     /// Primary group to take, when the daemon is root; the user's own when absent.
     pub gid: Option<u32>,
+    /// The directory of a control group (cgroup v2) to join, when the daemon is root. Our own key.
+    #[serde(default)]
+    pub cgroup: Option<PathBuf>,
     /// File mode creation mask; the daemon's when absent.
     pub umask: Option<u32>,
     /// Whether stderr goes where stdout goes.
@@ -190,6 +193,7 @@ impl ProgramConfig {
             killasgroup: false,
             user: None,
             gid: None,
+            cgroup: None,
             umask: None,
             redirect_stderr: false,
             stdout: log.clone(),
@@ -224,6 +228,7 @@ impl ProgramConfig {
             killasgroup: true,
             user: Some(User::Id(partition.uid)),
             gid: Some(partition.gid),
+            cgroup: partition.cgroup.clone(),
             redirect_stderr: true,
             stdout: LogConfig::file(log, 100 * 1024, 1),
             stderr: LogConfig::none(),
@@ -250,6 +255,8 @@ pub struct PartitionOwner {
     pub user: String,
     /// The owner's home directory in the password database.
     pub home: PathBuf,
+    /// Their control group, when they have one.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// Processes that are added, removed and updated together.

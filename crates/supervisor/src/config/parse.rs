@@ -361,6 +361,7 @@ fn process(
         killasgroup,
         user,
         gid,
+        cgroup: text("cgroup")?.filter(|c| !c.is_empty()).map(PathBuf::from),
         umask: text("umask")?.map(|t| octal(&t)).transpose()?,
         redirect_stderr,
         stdout,

@@ -63,6 +63,9 @@ fn program_section(out: &mut String, program: &ProgramConfig) {
     if let Some(gid) = program.gid {
         put("group", &gid.to_string());
     }
+    if let Some(cgroup) = &program.cgroup {
+        put("cgroup", &escape(&cgroup.to_string_lossy()));
+    }
     if let Some(umask) = program.umask {
         put("umask", &format!("{umask:03o}"));
     }

@@ -12,6 +12,7 @@ fn owner() -> PartitionOwner {
         gid: 1001,
         user: "slapuser0".into(),
         home: "/srv/slapgrid/slappart0".into(),
+        cgroup: None,
     }
 }
 
