@@ -9,8 +9,10 @@ use slap::document::{PartitionDocument, ReleaseForm};
 use slap::{InstanceState, NodeId, PartitionId, ReleaseUrl};
 
 use crate::config::{NodeConfig, Overrides};
+use crate::promise::Runners;
 
 pub(crate) struct TestNode {
+    pub(crate) runners: Runners,
     root: tempfile::TempDir,
 }
 
@@ -18,6 +20,7 @@ impl TestNode {
     /// A node with the partition `part0`.
     pub(crate) fn new() -> Self {
         let node = TestNode {
+            runners: Runners::new(),
             root: tempfile::tempdir().unwrap(),
         };
         for name in ["soft", "inst", "inst/part0"] {

@@ -44,6 +44,19 @@ pub(crate) fn utc_iso(moment: SystemTime) -> String {
     format(moment, TimeZone::UTC, "%Y-%m-%dT%H:%M:%S+0000")
 }
 
+/// Whether a text is as [`utc_iso`] writes it.
+pub(crate) fn is_utc_iso(text: &str) -> bool {
+    let shape = "0000-00-00T00:00:00+0000";
+    text.len() == shape.len()
+        && text
+            .bytes()
+            .zip(shape.bytes())
+            .all(|(found, wanted)| match wanted {
+                b'0' => found.is_ascii_digit(),
+                _ => found == wanted,
+            })
+}
+
 /// `2026-11-22 08:18:01 UTC`-like text for notes in files.
 pub(crate) fn utc(moment: SystemTime) -> String {
     format(moment, TimeZone::UTC, "%Y-%m-%d %H:%M:%S")

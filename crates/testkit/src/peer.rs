@@ -25,9 +25,13 @@ impl Peer {
     /// Installs it if needed. `None` when the tests shall do without the network
     /// (`SLAPOS_TEST_OFFLINE=1`) and it is not there; a test then has nothing to test.
     pub fn get(rig: &Rig) -> Option<Peer> {
+        Peer::below(&rig.program().target_directory())
+    }
+
+    /// As [`Peer::get`], for tests without a rig: `target` is where Cargo builds.
+    pub fn below(target: &Path) -> Option<Peer> {
         static PEER: OnceLock<Result<Peer, String>> = OnceLock::new();
-        let target = rig.program().target_directory();
-        let found = PEER.get_or_init(|| install(&target));
+        let found = PEER.get_or_init(|| install(target));
         match found {
             Ok(peer) => Some(peer.clone()),
             Err(reason) if std::env::var("SLAPOS_TEST_OFFLINE").as_deref() == Ok("1") => {
@@ -49,6 +53,59 @@ impl Peer {
     /// `slapos node …` with these arguments, with the rig's configurations.
     pub fn node(&self, rig: &Rig, arguments: &[&str]) -> Invocation {
         rig.invoke(&self.node).arg("node").args(arguments)
+    }
+
+    /// The Python its node runs with.
+    pub fn node_python(&self) -> PathBuf {
+        self.node.with_file_name("python")
+    }
+
+    /// The directory of the released `slapos.toolbox`, whose promise plugins releases use; put
+    /// before everything else on Python's path, together with [`Peer::packages`]. `None` as for
+    /// [`Peer::get`].
+    pub fn toolbox(&self) -> Option<PathBuf> {
+        let directory = self.packages().join("../../../toolbox-0.170");
+        let done = directory.join("slapos/promise/plugin/check_url_available.py");
+        // Without what it asks for: its plugins need little of that, and that little is there.
+        let installed = done.exists() || {
+            let partial = directory.with_extension(std::process::id().to_string());
+            let status = Command::new(self.node_python())
+                .args([
+                    "-m",
+                    "pip",
+                    "--disable-pip-version-check",
+                    "--no-input",
+                    "-q",
+                    "install",
+                ])
+                .args(["--no-deps", "--no-build-isolation", "--target"])
+                .arg(&partial)
+                .arg("slapos.toolbox==0.170")
+                .status()
+                .expect("the peer's Python runs");
+            // Somebody else may have been faster.
+            let _ = fs::rename(&partial, &directory);
+            let _ = fs::remove_dir_all(&partial);
+            status.success()
+        };
+        if !installed && std::env::var("SLAPOS_TEST_OFFLINE").as_deref() == Ok("1") {
+            eprintln!("SKIPPED: slapos.toolbox cannot be installed");
+            return None;
+        }
+        assert!(installed, "slapos.toolbox cannot be installed");
+        Some(directory.canonicalize().expect("it is there"))
+    }
+
+    /// Where the packages of its node's Python are.
+    pub fn packages(&self) -> PathBuf {
+        let output = Command::new(self.node_python())
+            .args([
+                "-c",
+                "import sysconfig; print(sysconfig.get_paths()['purelib'])",
+            ])
+            .output()
+            .expect("the peer's Python runs");
+        String::from_utf8_lossy(&output.stdout).trim().into()
     }
 
     /// Runs a Python program with its library. The rig's Master is in the variable `MASTER_URL`.

@@ -61,6 +61,7 @@ pub(crate) fn run(arguments: Node, global: &Global) -> CommandResult {
                 only: instance.only,
                 force_stop: instance.force_stop,
                 cancel,
+                ..Default::default()
             };
             done(node::instance::run(&config, &options, &progress))
         }

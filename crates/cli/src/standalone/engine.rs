@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use node::config::{NodeConfig, Overrides};
 use node::format::FormatConfig;
+use node::promise::Runners;
 use node::{Cancel, Observer, Outcome};
 use slap::document::NodeDocument;
 use slap::{InstanceState, NodeId};
@@ -72,6 +73,7 @@ fn run(
     let mut done: Option<NodeDocument> = None;
     let mut next_full = Instant::now();
     let mut pause = RETRY_MIN;
+    let runners = Runners::new();
     while !cancel.is_cancelled() {
         if let Err(failure) = master.keep_alive() {
             tracing::warn!("{failure}");
@@ -81,7 +83,7 @@ fn run(
             Ok(wanted) => {
                 let due = Instant::now() >= next_full;
                 if due || done.as_ref() != Some(&wanted) {
-                    if process(&config, &wanted, observer, cancel) {
+                    if process(&config, &wanted, &runners, observer, cancel) {
                         done = Some(wanted);
                         next_full = Instant::now() + FULL;
                         pause = RETRY_MIN;
@@ -102,6 +104,7 @@ fn run(
 fn process(
     config: &NodeConfig,
     wanted: &NodeDocument,
+    runners: &Runners,
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> bool {
@@ -121,6 +124,7 @@ fn process(
     note(node::software::run(config, &software, observer));
     let instance = node::instance::Options {
         cancel: cancel.clone(),
+        runners: runners.clone(),
         ..Default::default()
     };
     note(node::instance::run(config, &instance, observer));

@@ -2,6 +2,7 @@
 //! to their whole process tree when time is up or the command is interrupted (N 2.7).
 
 mod identity;
+mod resident;
 mod tree;
 
 use std::ffi::{OsStr, OsString};
@@ -20,6 +21,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::cancel::Cancel;
 use crate::user::User;
 
+pub(crate) use resident::{Resident, Talk};
 pub(crate) use tree::kill_tree;
 
 /// How often a running child's supervisor looks at the cancel flag and the clock.
@@ -172,6 +174,7 @@ pub(crate) fn run(
         child: Guard(Some(child)),
         pipe: Some(pipe),
         lines: Lines::default(),
+        kept: Kept::default(),
         on_line,
     };
     follower.follow(program, timeout, cancel)
@@ -192,27 +195,14 @@ fn environment(spawn: &Spawn<'_>) -> Vec<(OsString, OsString)> {
     variables
 }
 
-fn start(spawn: Spawn<'_>) -> io::Result<(Child, OwnedFd)> {
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
-    rustix::io::ioctl_fionbio(&reader, true)?;
-    let mut command = Command::new(&spawn.program);
-    command
-        .args(&spawn.args)
-        .current_dir(spawn.directory)
-        .env_clear()
-        .envs(environment(&spawn))
-        .process_group(0)
-        .stdin(match spawn.input {
-            Some(_) => Stdio::piped(),
-            None => Stdio::null(),
-        })
-        .stdout(writer.try_clone()?)
-        .stderr(writer);
-    identity::apply(&mut command, spawn.user, spawn.umask)?;
-    let mut child = command.spawn()?;
-    // The command holds the pipe's writing end: without this its end would never be seen.
-    drop(command);
-    if let (Some(input), Some(mut stdin)) = (spawn.input, child.stdin.take()) {
+fn start(mut spawn: Spawn<'_>) -> io::Result<(Child, OwnedFd)> {
+    let input = spawn.input.take();
+    let stdin = match input {
+        Some(_) => Stdio::piped(),
+        None => Stdio::null(),
+    };
+    let (mut child, reader) = launch(&spawn, stdin)?;
+    if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
         // The inputs we give are read to the end by what we start; a thread keeps a child that
         // prints before it reads from stopping both.
         std::thread::spawn(move || {
@@ -222,7 +212,29 @@ fn start(spawn: Spawn<'_>) -> io::Result<(Child, OwnedFd)> {
     Ok((child, reader))
 }
 
+/// Starts it; the end of the pipe it prints into, which does not block.
+fn launch(spawn: &Spawn<'_>, stdin: Stdio) -> io::Result<(Child, OwnedFd)> {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&reader, true)?;
+    let mut command = Command::new(&spawn.program);
+    command
+        .args(&spawn.args)
+        .current_dir(spawn.directory)
+        .env_clear()
+        .envs(environment(spawn))
+        .process_group(0)
+        .stdin(stdin)
+        .stdout(writer.try_clone()?)
+        .stderr(writer);
+    identity::apply(&mut command, spawn.user, spawn.umask)?;
+    let child = command.spawn()?;
+    // The command holds the pipe's writing end: without this its end would never be seen.
+    drop(command);
+    Ok((child, reader))
+}
+
 /// Kills what it holds with all its children when it is dropped before the child ended.
+#[derive(Debug)]
 struct Guard(Option<Child>);
 
 impl Drop for Guard {
@@ -238,6 +250,7 @@ struct Follower<'a> {
     child: Guard,
     pipe: Option<OwnedFd>,
     lines: Lines,
+    kept: Kept,
     on_line: &'a mut dyn FnMut(&str),
 }
 
@@ -315,7 +328,10 @@ impl Follower<'_> {
         while let Some(pipe) = &self.pipe {
             match rustix::io::read(pipe, &mut buffer) {
                 Ok(0) => self.pipe = None,
-                Ok(count) => self.lines.push(&buffer[..count], self.on_line),
+                Ok(count) => {
+                    self.kept.push(&buffer[..count]);
+                    self.lines.push(&buffer[..count], self.on_line);
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
                     let Some(left) =
@@ -342,20 +358,18 @@ impl Follower<'_> {
 
     fn finish(&mut self) -> String {
         self.lines.end(self.on_line);
-        std::mem::take(&mut self.lines).kept.into_text()
+        std::mem::take(&mut self.kept).into_text()
     }
 }
 
-/// Cuts output into lines and keeps its text.
-#[derive(Default)]
+/// Cuts output into lines.
+#[derive(Debug, Default)]
 struct Lines {
     partial: Vec<u8>,
-    kept: Kept,
 }
 
 impl Lines {
     fn push(&mut self, bytes: &[u8], on_line: &mut dyn FnMut(&str)) {
-        self.kept.push(bytes);
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.partial.extend_from_slice(piece);
             if piece.ends_with(b"\n") || self.partial.len() >= LINE_BYTES_MAX {

@@ -22,6 +22,7 @@ use crate::observer::{Event, Observer};
 use crate::outcome::{Error, Outcome};
 use crate::parallel;
 use crate::partition::{self, Partition, PartitionLock};
+use crate::promise::Runners;
 use crate::safe_fs::Dir;
 use crate::services::Services;
 use crate::software::{Builder, ZcBuildout};
@@ -39,6 +40,8 @@ pub struct Options {
     pub force_stop: bool,
     /// Raised to interrupt the run.
     pub cancel: Cancel,
+    /// The Pythons of promises, kept from run to run by whoever keeps this.
+    pub runners: Runners,
 }
 
 /// Processes the node's partitions with the real buildout.
@@ -84,6 +87,7 @@ pub fn run_with(
         client: &client,
         builder,
         services: &services,
+        runners: &options.runners,
         observer,
         cancel: &options.cancel,
     };

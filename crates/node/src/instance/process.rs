@@ -15,7 +15,7 @@ use crate::layout::check_free_space;
 use crate::observer::{Event, Observer};
 use crate::outcome::Error;
 use crate::partition::{MARK, Partition, UpdateError};
-use crate::promise::{self, Mode, PromiseError};
+use crate::promise::{self, Checks, Mode, PromiseError, Runners};
 use crate::safe_fs::Durable;
 use crate::services::Services;
 use crate::software::{BuildError, Builder, PartitionJob};
@@ -29,8 +29,20 @@ pub(crate) struct Means<'a> {
     pub(crate) client: &'a Client,
     pub(crate) builder: &'a dyn Builder,
     pub(crate) services: &'a Services<'a>,
+    pub(crate) runners: &'a Runners,
     pub(crate) observer: &'a dyn Observer,
     pub(crate) cancel: &'a Cancel,
+}
+
+impl Means<'_> {
+    fn checks(&self) -> Checks<'_> {
+        Checks {
+            config: self.config,
+            client: Some(self.client),
+            runners: self.runners,
+            cancel: self.cancel,
+        }
+    }
 }
 
 /// Why a partition is not what it shall be.
@@ -205,13 +217,7 @@ pub(crate) fn check(means: &Means<'_>, partition: &Partition<'_>) -> Result<(), 
     let status = partition.document.access_status.as_deref();
     let was_error = status.is_some_and(|status| status.starts_with("#error"));
     let (config, client, id) = (means.config, means.client, partition.id());
-    match promise::check(
-        means.config,
-        partition,
-        Mode::Anomaly,
-        means.cancel,
-        &mut |_| {},
-    ) {
+    match promise::check(&means.checks(), partition, Mode::Anomaly, &mut |_| {}) {
         Ok(()) => {
             if status.is_none() || was_error {
                 partition.update_certificate(client)?;
@@ -412,18 +418,15 @@ impl Work<'_> {
     }
 
     fn stop(&self) -> Result<(), ProcessError> {
+        self.means.runners.end(self.partition.id());
         self.means.services.stop(self.partition.id())?;
         Ok(())
     }
 
     fn promises(&self, mode: Mode) -> Result<(), ProcessError> {
-        promise::check(
-            self.means.config,
-            self.partition,
-            mode,
-            self.means.cancel,
-            &mut |line| self.output(line),
-        )?;
+        promise::check(&self.means.checks(), self.partition, mode, &mut |line| {
+            self.output(line)
+        })?;
         Ok(())
     }
 

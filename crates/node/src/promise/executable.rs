@@ -2,36 +2,32 @@
 
 use std::time::{Instant, SystemTime};
 
+use super::discover::Promise;
 use super::files::{Answer, Files, Kind};
 use super::rules::{self, Rule};
-use super::{Mode, Promise, Ran};
-use crate::cancel::Cancel;
+use super::{Checks, Mode, Ran};
 use crate::child::{self, ChildError, Spawn};
-use crate::config::NodeConfig;
 use crate::partition::Partition;
 
 /// Runs one and judges its log. `None` when it was interrupted.
 pub(super) fn run(
-    config: &NodeConfig,
+    checks: &Checks<'_>,
     partition: &Partition<'_>,
     files: &Files,
     promise: &Promise,
     mode: Mode,
-    cancel: &Cancel,
 ) -> Option<Ran> {
     let begin = Instant::now();
     let started = SystemTime::now();
     let mut spawn = Spawn::new(&promise.path, &partition.path, &partition.user);
-    spawn.timeout = Some(config.promise_timeout);
-    let (failed, message) = match child::run(spawn, cancel, &mut |_| {}) {
+    spawn.timeout = Some(checks.config.promise_timeout);
+    let (failed, message) = match child::run(spawn, checks.cancel, &mut |_| {}) {
         Ok(ended) => (!ended.status.success(), ended.output.trim().to_owned()),
         Err(ChildError::Cancelled { .. }) => return None,
         Err(ChildError::Timeout { .. }) => {
-            return Some(Ran {
-                elapsed: begin.elapsed(),
-                answer: super::no_answer(files, promise, mode, super::timed_out(config)),
-                facts: None,
-            });
+            let said = super::timed_out(checks.config);
+            let answer = super::no_answer(files, promise, mode, said);
+            return Some(Ran::new(begin.elapsed(), answer));
         }
         Err(error) => (true, error.to_string()),
     };
@@ -55,9 +51,5 @@ pub(super) fn run(
             format!("{message}\n(its log cannot be used: {error})"),
         ),
     };
-    Some(Ran {
-        elapsed: begin.elapsed(),
-        answer,
-        facts: None,
-    })
+    Some(Ran::new(begin.elapsed(), answer))
 }

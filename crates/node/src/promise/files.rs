@@ -1,6 +1,5 @@
 //! The files of a partition's promises: logs, results, and when to run again (N 4.5).
 
-use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::SystemTime;
@@ -61,6 +60,57 @@ pub(crate) struct Answer {
     pub(crate) message: Option<String>,
 }
 
+/// What is recorded of a partition's promises, only to be read.
+pub(crate) struct Past {
+    result: Option<Dir>,
+    cache: Option<Dir>,
+}
+
+impl Past {
+    pub(crate) fn open(partition: &Dir) -> Past {
+        let root = partition
+            .dir(".slapgrid")
+            .ok()
+            .flatten()
+            .and_then(|dir| dir.dir("promise").ok().flatten());
+        let dir = |name: &str| root.as_ref().and_then(|root| root.dir(name).ok().flatten());
+        Past {
+            result: dir("result"),
+            cache: dir("cache"),
+        }
+    }
+
+    /// What is known about a promise. What is broken, or older than the promise's file, or of a
+    /// module that is gone or another by now, is not known.
+    pub(crate) fn cache(&self, title: &str, promise: &Path) -> Option<Cache> {
+        read_cache(self.cache.as_ref()?, title, promise)
+    }
+
+    /// When a result was last written, in seconds since 1970.
+    pub(crate) fn answered(&self, title: &str) -> Option<f64> {
+        let (_, written) = self
+            .result
+            .as_ref()?
+            .read_with_time(status_name(title), FILE_BYTES_MAX)
+            .ok()??;
+        Some(time::unix(written))
+    }
+}
+
+fn read_cache(dir: &Dir, title: &str, promise: &Path) -> Option<Cache> {
+    let (bytes, _) = dir.read_with_time(title, FILE_BYTES_MAX).ok()??;
+    let cache: Cache = serde_json::from_slice(&bytes).ok()?;
+    let module = modified(Path::new(&cache.module_file))?;
+    let changed = modified(promise).is_none_or(|changed| {
+        changed > cache.timestamp && changed <= time::unix(SystemTime::now())
+    });
+    ((module - cache.module_file_mtime).abs() < 0.001 && !changed).then_some(cache)
+}
+
+fn status_name(title: &str) -> String {
+    format!("{title}.status.json")
+}
+
 /// `.slapgrid/promise` of a partition.
 pub(crate) struct Files {
     log: Dir,
@@ -68,6 +118,14 @@ pub(crate) struct Files {
     cache: Dir,
     owner: Owner,
 }
+
+/// Files of upstream before its 1.22, which it removes as well.
+const OUTDATED: &[&str] = &[
+    "promise_stats.json",
+    "promise_status.json",
+    "global.json",
+    "public.json",
+];
 
 impl Files {
     pub(crate) fn open(partition: &Partition<'_>) -> Result<Files, crate::Error> {
@@ -79,6 +137,7 @@ impl Files {
                 .map_err(crate::Error::io("create", path.join(name)))
         };
         let root = make(&partition.node_directory()?, "promise", 0o755)?;
+        tidy(&root);
         Ok(Files {
             log: make(&root, "log", 0o700)?,
             result: make(&root, "result", 0o700)?,
@@ -91,14 +150,9 @@ impl Files {
         self.log.path()
     }
 
-    /// What is known about a promise. What is broken, or of another file, is not known.
+    /// As [`Past::cache`].
     pub(crate) fn cache(&self, title: &str, promise: &Path) -> Option<Cache> {
-        let (bytes, _) = self.cache.read_with_time(title, FILE_BYTES_MAX).ok()??;
-        let cache: Cache = serde_json::from_slice(&bytes).ok()?;
-        let modified = modified(Path::new(&cache.module_file))?;
-        let same_file = Path::new(&cache.module_file) != promise
-            || (modified - cache.module_file_mtime).abs() < 0.001;
-        same_file.then_some(cache)
+        read_cache(&self.cache, title, promise)
     }
 
     pub(crate) fn write_cache(&self, title: &str, cache: &Cache) -> io::Result<()> {
@@ -108,13 +162,13 @@ impl Files {
     }
 
     pub(crate) fn status(&self, title: &str) -> Option<Status> {
-        let name = format!("{title}.status.json");
+        let name = status_name(title);
         let (bytes, _) = self.result.read_with_time(name, FILE_BYTES_MAX).ok()??;
         serde_json::from_slice(&bytes).ok()
     }
 
     pub(crate) fn write_status(&self, status: &Status) -> io::Result<()> {
-        let name = format!("{}.status.json", status.title);
+        let name = status_name(&status.title);
         let text = pyjson::line(status);
         self.result
             .write(name, text.as_bytes(), 0o644, self.owner, Durable::No)
@@ -136,19 +190,24 @@ impl Files {
     }
 }
 
-/// When a file was last written, as Python's `os.path.getmtime`.
-pub(crate) fn modified(path: &Path) -> Option<f64> {
-    Some(time::unix(
-        std::fs::symlink_metadata(path).ok()?.modified().ok()?,
-    ))
+/// Removes what nobody reads any more; a trouble with that is nobody's trouble.
+fn tidy(root: &Dir) {
+    for name in root.names().unwrap_or_default() {
+        let text = name.to_string_lossy();
+        if OUTDATED.contains(&&*text)
+            || text.ends_with(".timestamp")
+            || text.ends_with(".periodicity")
+        {
+            let _ = root.remove(&name);
+        } else if text == "history" {
+            let _ = root.remove_tree(&name);
+        }
+    }
 }
 
-/// A promise's title: its file's name without the last extension.
-pub(crate) fn title(name: &OsStr) -> Option<String> {
-    Path::new(name)
-        .file_stem()
-        .and_then(OsStr::to_str)
-        .map(str::to_owned)
+/// When a file was last written, as Python's `os.path.getmtime`: links are followed.
+pub(crate) fn modified(path: &Path) -> Option<f64> {
+    Some(time::unix(std::fs::metadata(path).ok()?.modified().ok()?))
 }
 
 impl Answer {

@@ -1,20 +1,27 @@
 //! `node promise`, and promises after and between deployments: checks that tell whether an
 //! instance works (N 4).
 
+mod discover;
 mod executable;
 mod files;
 mod plugin;
 mod rules;
+mod runners;
+mod schedule;
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 use slap::InstanceState;
+use slap_client::Client;
 
+use discover::{Promise, discover};
 use files::{Answer, Cache, Files, Kind, Status};
+use schedule::{Due, due};
+
+pub use runners::Runners;
+pub use schedule::next_due;
 
 use crate::cancel::Cancel;
 use crate::config::NodeConfig;
@@ -53,6 +60,7 @@ pub fn run(
         .filter(|partition| !partition.is_free())
         .filter(|partition| partition.state == Some(InstanceState::Started))
         .collect();
+    let runners = Runners::new();
     let results = parallel::map(&started, config.workers, |document| {
         let id = &document.partition;
         let partition = Partition::open(config, document)?;
@@ -62,7 +70,13 @@ pub fn run(
                 line,
             });
         };
-        match check(config, &partition, Mode::Test, &options.cancel, &mut output) {
+        let checks = Checks {
+            config,
+            client: None,
+            runners: &runners,
+            cancel: &options.cancel,
+        };
+        match check(&checks, &partition, Mode::Test, &mut output) {
             Ok(()) => Ok(true),
             Err(PromiseError::Cancelled) => Err(Error::Cancelled),
             Err(PromiseError::Failed(text) | PromiseError::Broken(text)) => {
@@ -114,28 +128,29 @@ const NO_OUTPUT: &str = "Error: No output returned by the promise";
 /// Minutes between two executions of an executable promise.
 const PERIODICITY_MINUTES: u64 = 2;
 
-/// Most promises of a partition.
-const PROMISES_MAX: usize = 1000;
+/// Most promises of a partition that run at once.
+const SIDE_BY_SIDE_MAX: usize = 8;
 
-/// A promise of a partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Promise {
-    title: String,
-    name: String,
-    path: PathBuf,
-    /// A Python plugin, or an executable.
-    is_plugin: bool,
+/// What running promises needs besides the partition.
+pub(crate) struct Checks<'a> {
+    pub(crate) config: &'a NodeConfig,
+    /// To pass on a bang; without it nobody is told anything.
+    pub(crate) client: Option<&'a Client>,
+    pub(crate) runners: &'a Runners,
+    pub(crate) cancel: &'a Cancel,
 }
 
 /// What a plugin says about itself.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Facts {
     is_tested: bool,
     is_anomaly_detected: bool,
     periodicity: serde_json::Number,
-    /// It did nothing in this mode.
+    /// The module its class is defined in, and when that was changed.
+    module_file: Option<String>,
     #[serde(default)]
-    is_empty: bool,
+    module_file_mtime: f64,
 }
 
 /// A promise that was run.
@@ -145,40 +160,41 @@ struct Ran {
     answer: Answer,
     /// Absent when a plugin could not be loaded; always absent for executables.
     facts: Option<Facts>,
+    /// It did nothing in this mode.
+    is_empty: bool,
+    /// What to tell the Master that processes the instance again.
+    bang: Option<String>,
 }
 
-/// Whether to run a promise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Due {
-    Run,
-    /// Not in this mode.
-    Skip,
-    /// Not yet: the saved result still holds.
-    Later,
-}
-
-/// Whether a promise is due (N 4.3). No I/O.
-fn due(cache: Option<&Cache>, mode: Mode, now: f64) -> Due {
-    match (cache, mode) {
-        (None, _) => Due::Run,
-        (Some(cache), Mode::Test) if !cache.is_tested => Due::Skip,
-        (Some(_), Mode::Test) => Due::Run,
-        (Some(cache), Mode::Anomaly) if !cache.is_anomaly_detected => Due::Skip,
-        (Some(cache), Mode::Anomaly) if now < cache.next_run_after => Due::Later,
-        (Some(_), Mode::Anomaly) => Due::Run,
+impl Ran {
+    fn new(elapsed: Duration, answer: Answer) -> Ran {
+        Ran {
+            elapsed,
+            answer,
+            facts: None,
+            is_empty: false,
+            bang: None,
+        }
     }
 }
 
-/// Runs the partition's promises as the mode demands: plugins first, then executables, each in the
-/// order of their names. No Python is started when no plugin is due.
+/// How many promises of a partition run at once: they wait more than they work.
+fn side_by_side() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(SIDE_BY_SIDE_MAX)
+}
+
+/// Runs the partition's promises that are due in this mode, several at once, and records what came
+/// of them in their order: plugins first, then executables, each by name. No Python is started when
+/// no plugin is due.
 pub(crate) fn check(
-    config: &NodeConfig,
+    checks: &Checks<'_>,
     partition: &Partition<'_>,
     mode: Mode,
-    cancel: &Cancel,
     output: &mut dyn FnMut(&str),
 ) -> Result<(), PromiseError> {
-    let promises = discover(partition, output).map_err(|error| {
+    let promises = discover(&partition.dir, output).map_err(|error| {
         PromiseError::Broken(format!(
             "cannot list the promises of {}: {error}",
             partition.path.display()
@@ -196,16 +212,7 @@ pub(crate) fn check(
             (promise, due(cache.as_ref(), mode, now))
         })
         .collect();
-    let plugins: Vec<&Promise> = decided
-        .iter()
-        .filter(|(promise, due)| promise.is_plugin && *due == Due::Run)
-        .map(|(promise, _)| *promise)
-        .collect();
-    let mut ran = if plugins.is_empty() {
-        BTreeMap::new()
-    } else {
-        plugin::run(config, partition, &files, &plugins, mode, cancel, output)?
-    };
+    let mut ran = run_due(checks, partition, &files, &decided, mode, output)?;
     let mut first_failure = None;
     let mut skipped = 0;
     for (promise, due) in decided {
@@ -222,13 +229,11 @@ pub(crate) fn check(
                     .map(|status| status.result.message.unwrap_or_default())
             }
             Due::Run => {
-                let ran = if promise.is_plugin {
-                    ran.remove(&promise.title).flatten()
-                } else {
-                    let ran = executable::run(config, partition, &files, promise, mode, cancel);
-                    Some(ran.ok_or(PromiseError::Cancelled)?)
-                };
-                ran.and_then(|ran| conclude(&files, promise, ran, now, output))
+                let ran = ran.remove(&(promise.is_plugin, promise.name.as_str()));
+                if let Some(message) = ran.as_ref().and_then(|ran| ran.bang.as_deref()) {
+                    bang(checks, partition, message, output);
+                }
+                ran.and_then(|ran| conclude(&files, promise, mode, ran, now, output))
             }
         };
         if let Some(message) = failure {
@@ -246,10 +251,71 @@ pub(crate) fn check(
     }
 }
 
+/// Runs what is due, plugins and executables side by side; what came of each, by the file's name.
+fn run_due<'p>(
+    checks: &Checks<'_>,
+    partition: &Partition<'_>,
+    files: &Files,
+    decided: &[(&'p Promise, Due)],
+    mode: Mode,
+    output: &mut dyn FnMut(&str),
+) -> Result<BTreeMap<(bool, &'p str), Ran>, PromiseError> {
+    let (plugins, executables): (Vec<&Promise>, Vec<&Promise>) = decided
+        .iter()
+        .filter(|(_, due)| *due == Due::Run)
+        .map(|(promise, _)| *promise)
+        .partition(|promise| promise.is_plugin);
+    let execute = || {
+        parallel::map(&executables, side_by_side(), |promise| {
+            executable::run(checks, partition, files, promise, mode)
+        })
+    };
+    let (by_plugins, by_executables) = std::thread::scope(|scope| {
+        let executed = (!executables.is_empty()).then(|| scope.spawn(execute));
+        let by_plugins = if plugins.is_empty() {
+            Ok(BTreeMap::new())
+        } else {
+            plugin::run(checks, partition, files, &plugins, mode, output)
+        };
+        let executed = match executed.map(std::thread::ScopedJoinHandle::join) {
+            Some(Ok(executed)) => executed,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Vec::new(),
+        };
+        (by_plugins, executed)
+    });
+    let mut by_plugins = by_plugins?;
+    let mut ran = BTreeMap::new();
+    for promise in plugins {
+        if let Some(one) = by_plugins.remove(&promise.title) {
+            ran.insert((true, promise.name.as_str()), one);
+        }
+    }
+    for (promise, one) in executables.into_iter().zip(by_executables) {
+        let one = one.ok_or(PromiseError::Cancelled)?;
+        ran.insert((false, promise.name.as_str()), one);
+    }
+    Ok(ran)
+}
+
+/// Has the Master process the instance again, as a stand-in asked for.
+fn bang(
+    checks: &Checks<'_>,
+    partition: &Partition<'_>,
+    message: &str,
+    output: &mut dyn FnMut(&str),
+) {
+    let Some(client) = checks.client else { return };
+    if let Err(error) = client.instance_bang(&checks.config.node, partition.id(), message) {
+        output(&format!("the bang did not reach the Master: {error}"));
+    }
+}
+
 /// Records what came of a promise; gives its message if it failed.
 fn conclude(
     files: &Files,
     promise: &Promise,
+    mode: Mode,
     ran: Ran,
     now: f64,
     output: &mut dyn FnMut(&str),
@@ -262,35 +328,43 @@ fn conclude(
             ));
         }
     };
-    let facts = match (&ran.facts, promise.is_plugin) {
-        (Some(facts), _) => Some(facts.clone()),
-        (None, true) => None,
-        (None, false) => Some(Facts {
+    let own = files::modified(&promise.path);
+    let facts = ran.facts.or_else(|| {
+        (!promise.is_plugin).then(|| Facts {
             is_tested: true,
             is_anomaly_detected: true,
             periodicity: PERIODICITY_MINUTES.into(),
-            is_empty: false,
-        }),
-    };
-    if let Some(facts) = &facts
-        && let Some(modified) = files::modified(&promise.path)
+            module_file: None,
+            module_file_mtime: 0.0,
+        })
+    });
+    if let Some(facts) = facts
+        && let Some(own) = own
     {
         let minutes = facts.periodicity.as_f64().unwrap_or_default();
-        let pause = if facts.is_empty { 0.0 } else { 60.0 * minutes };
+        let did_run = match mode {
+            Mode::Test => facts.is_tested,
+            Mode::Anomaly => facts.is_anomaly_detected,
+        };
+        let pause = if did_run { 60.0 * minutes } else { 0.0 };
+        let (module_file, module_file_mtime) = match facts.module_file {
+            Some(path) => (path, facts.module_file_mtime),
+            None => (promise.path.display().to_string(), own),
+        };
         tell(files.write_cache(
             &promise.title,
             &Cache {
                 is_tested: facts.is_tested,
                 is_anomaly_detected: facts.is_anomaly_detected,
-                periodicity: facts.periodicity.clone(),
+                periodicity: facts.periodicity,
                 next_run_after: now + pause,
                 timestamp: now,
-                module_file: promise.path.display().to_string(),
-                module_file_mtime: modified,
+                module_file,
+                module_file_mtime,
             },
         ));
     }
-    if facts.is_some_and(|facts| facts.is_empty) {
+    if ran.is_empty {
         return None;
     }
     let failure = ran
@@ -301,7 +375,8 @@ fn conclude(
         title: promise.title.clone(),
         name: promise.name.clone(),
         path: promise.path.display().to_string(),
-        execution_time: (ran.elapsed.as_secs_f64() * 20.0).floor() / 20.0,
+        // As upstream counts: every twentieth of a second that was begun.
+        execution_time: (ran.elapsed.as_secs_f64() * 20.0).ceil().max(1.0) / 20.0,
         result: ran.answer,
     }));
     failure
@@ -329,57 +404,7 @@ fn timed_out(config: &NodeConfig) -> String {
     )
 }
 
-/// The promises of a partition.
-fn discover(
-    partition: &Partition<'_>,
-    output: &mut dyn FnMut(&str),
-) -> std::io::Result<Vec<Promise>> {
-    let mut found = Vec::new();
-    let Some(etc) = partition.dir.dir("etc")? else {
-        return Ok(found);
-    };
-    for (directory, is_plugin) in [("plugin", true), ("promise", false)] {
-        let Some(dir) = etc.dir(directory)? else {
-            continue;
-        };
-        for name in dir.names()? {
-            let path = dir.path().join(&name);
-            let Some((text, title)) = name.to_str().zip(files::title(&name)) else {
-                output(&format!("Bad promise file at {}.", path.display()));
-                continue;
-            };
-            let suitable = if is_plugin {
-                text.ends_with(".py") && !text.starts_with("__init__")
-            } else {
-                is_executable(&path)
-            };
-            if suitable {
-                found.push(Promise {
-                    title,
-                    name: text.to_owned(),
-                    path,
-                    is_plugin,
-                });
-            } else if !is_plugin {
-                output(&format!("Bad promise file at {}.", path.display()));
-            }
-        }
-    }
-    if found.len() > PROMISES_MAX {
-        output(&format!(
-            "only the first {PROMISES_MAX} of {} promises are run",
-            found.len()
-        ));
-        found.truncate(PROMISES_MAX);
-    }
-    Ok(found)
-}
-
-/// Links are followed here: the file is run as the partition's user, who chose it.
-fn is_executable(path: &Path) -> bool {
-    std::fs::metadata(path)
-        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-}
-
+#[cfg(test)]
+mod peer_tests;
 #[cfg(test)]
 mod tests;

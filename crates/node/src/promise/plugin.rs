@@ -1,23 +1,28 @@
 //! Promises that are Python plugins (`etc/plugin`), run by the release's own Python (N 4.2–4.4).
 //!
-//! One interpreter runs all plugins of a partition that are due. It gets its program, what to run
-//! and a stand-in for `slapos.grid.promise` through its arguments and input, so nothing of the node
-//! needs to be readable by the partition's user. It prints what plugins print, and between that,
-//! marked by a random word, one JSON document per plugin.
+//! One interpreter, the partition's runner, runs all plugins that are due, each in a process forked
+//! from it. It gets its program, what to run and a stand-in for `slapos.grid.promise` through its
+//! arguments and input, so nothing of the node needs to be readable by the partition's user. What
+//! it answers is a stranger's word: it is of bounded size, read strictly, and believed only about
+//! the promises of its own partition.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::time::Duration;
+use std::fmt::Write as _;
+use std::ops::ControlFlow;
+use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 use serde_json::json;
 
-use super::files::{Answer, Files, Kind};
-use super::{Facts, Mode, Promise, PromiseError, Ran};
-use crate::cancel::Cancel;
-use crate::child::{self, ChildError, Spawn, python_of};
-use crate::config::NodeConfig;
+use super::discover::Promise;
+use super::files::{self, Answer, Files, Kind};
+use super::rules;
+use super::runners::{Launch, Runner};
+use super::{Checks, Facts, Mode, PromiseError, Ran};
+use crate::child::{ChildError, Talk, python_of};
 use crate::partition::Partition;
+use crate::time;
 
 const RUNNER: &str = include_str!("python/runner.py");
 
@@ -37,14 +42,28 @@ const STAND_INS: &[(&str, &str)] = &[
 /// Grace for the interpreter itself, beside the plugins' own limits.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// What the runner tells about one plugin.
+/// Longest pause between two executions that is believed, in minutes.
+const PERIODICITY_MAX: f64 = 366.0 * 24.0 * 60.0;
+
+/// Longest path of a module that is believed, in bytes.
+const PATH_BYTES_MAX: usize = 4096;
+
+/// What the runner says: about one plugin, or that all are through.
 #[derive(Debug, Deserialize)]
-struct Report {
+#[serde(deny_unknown_fields)]
+struct Word {
+    order: u64,
+    #[serde(default)]
+    done: bool,
+    #[serde(default)]
     title: String,
+    #[serde(default)]
     elapsed: f64,
     /// Absent when the plugin could not be loaded.
     facts: Option<Facts>,
-    outcome: Outcome,
+    /// A stand-in wants the Master to process the instance again.
+    bang: Option<String>,
+    outcome: Option<Outcome>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,96 +76,186 @@ enum Outcome {
     TimedOut,
 }
 
-/// Runs plugins, by title; those without an entry did not say anything.
+/// Runs plugins side by side; what came of each, by title.
 pub(super) fn run(
-    config: &NodeConfig,
+    checks: &Checks<'_>,
     partition: &Partition<'_>,
     files: &Files,
     due: &[&Promise],
     mode: Mode,
-    cancel: &Cancel,
     output: &mut dyn FnMut(&str),
-) -> Result<BTreeMap<String, Option<Ran>>, PromiseError> {
-    let token = token();
-    let limit = config.promise_timeout * due.len() as u32 + GRACE;
-    let mut spawn =
-        Spawn::new(interpreter(partition), &partition.path, &partition.user).args(["-c", RUNNER]);
-    spawn.timeout = Some(limit);
-    spawn.input = Some(input(config, partition, files, due, mode, &token).into_bytes());
-    let mut reports = BTreeMap::new();
-    let result = child::run(
-        spawn,
-        cancel,
-        &mut |line| match line.strip_prefix(token.as_str()) {
-            Some(document) => {
-                if let Ok(report) = serde_json::from_str::<Report>(document) {
-                    reports.insert(report.title.clone(), report);
-                }
-            }
-            None => output(line),
-        },
-    );
-    match result {
-        Ok(ended) if ended.status.success() => {}
-        Ok(ended) => output(&format!(
-            "the promise runner ended with {}",
-            ended.describe()
-        )),
-        Err(ChildError::Cancelled { .. }) => return Err(PromiseError::Cancelled),
-        Err(error @ ChildError::Timeout { .. }) => {
-            return Err(PromiseError::Broken(format!(
-                "promises of {}: {error}",
-                partition.id()
-            )));
+) -> Result<BTreeMap<String, Ran>, PromiseError> {
+    let python = interpreter(partition);
+    let key = key(partition, &python, due);
+    let mut words: BTreeMap<String, Word> = BTreeMap::new();
+    let mut timed_out = false;
+    // A runner may be killed, while it waited or by a plugin: what it had not said then is asked of
+    // another one, once.
+    for _ in 0..2 {
+        let left: Vec<&Promise> = due
+            .iter()
+            .filter(|promise| !words.contains_key(&promise.title))
+            .copied()
+            .collect();
+        if left.is_empty() {
+            break;
         }
-        Err(error) => output(&format!("plugins cannot be run: {error}")),
+        let taken = checks.runners.take(partition.id(), &key);
+        let runner = match taken {
+            Some(runner) => Ok((runner, String::new())),
+            None => start(checks, partition, &python, &key, due),
+        };
+        let (mut runner, mut text) = match runner {
+            Ok(started) => started,
+            Err(error) => {
+                output(&format!("plugins cannot be run: {error}"));
+                break;
+            }
+        };
+        runner.orders += 1;
+        let order = order(checks, partition, files, &left, mode, runner.orders);
+        let _ = writeln!(text, "{order}");
+        let limit = checks.config.promise_timeout * left.len() as u32 + GRACE;
+        let talk = talk(
+            &mut runner,
+            &text,
+            limit,
+            checks,
+            &mut |word| {
+                // Of no promise more than one word counts, and of others none.
+                if left.iter().any(|promise| promise.title == word.title) {
+                    words.entry(word.title.clone()).or_insert(word);
+                }
+            },
+            output,
+        );
+        match talk {
+            Ok(Talk::Done) => {
+                checks.runners.keep(partition.id(), runner);
+                break;
+            }
+            Ok(Talk::Ended) => output("the promise runner ended before its work"),
+            Ok(Talk::TimedOut) => {
+                timed_out = true;
+                break;
+            }
+            Err(ChildError::Cancelled { .. }) => return Err(PromiseError::Cancelled),
+            Err(error) => output(&error.to_string()),
+        }
     }
     Ok(due
         .iter()
         .map(|promise| {
-            let ran = match reports.remove(&promise.title) {
-                Some(report) => conclude(config, files, promise, mode, report),
-                None => Some(Ran {
-                    elapsed: Duration::ZERO,
-                    answer: super::no_answer(files, promise, mode, super::NO_OUTPUT.to_owned()),
-                    facts: None,
-                }),
+            let ran = match words.remove(&promise.title) {
+                Some(word) => conclude(checks, files, promise, mode, word),
+                None => {
+                    let said = if timed_out {
+                        super::timed_out(checks.config)
+                    } else {
+                        super::NO_OUTPUT.to_owned()
+                    };
+                    Ran::new(Duration::ZERO, super::no_answer(files, promise, mode, said))
+                }
             };
             (promise.title.clone(), ran)
         })
         .collect())
 }
 
-fn conclude(
-    config: &NodeConfig,
-    files: &Files,
-    promise: &Promise,
-    mode: Mode,
-    report: Report,
-) -> Option<Ran> {
-    let answer = match report.outcome {
-        Outcome::Answer(answer) => answer,
-        Outcome::Empty => {
-            return Some(Ran {
-                elapsed: Duration::ZERO,
-                answer: Answer {
-                    message: None,
-                    ..Answer::new(Kind::Test, false, "")
-                },
-                facts: report.facts.map(|facts| Facts {
-                    is_empty: true,
-                    ..facts
-                }),
-            });
+fn talk(
+    runner: &mut Runner,
+    text: &str,
+    limit: Duration,
+    checks: &Checks<'_>,
+    on_word: &mut dyn FnMut(Word),
+    output: &mut dyn FnMut(&str),
+) -> Result<Talk, ChildError> {
+    let (token, orders) = (&runner.token, runner.orders);
+    runner
+        .resident
+        .ask(text.as_bytes(), limit, checks.cancel, &mut |line| {
+            let Some(document) = line.strip_prefix(token.as_str()) else {
+                if !line.is_empty() {
+                    output(line);
+                }
+                return ControlFlow::Continue(());
+            };
+            match serde_json::from_str::<Word>(document) {
+                Ok(word) if word.order != orders => {}
+                Ok(word) if word.done => return ControlFlow::Break(()),
+                Ok(word) => on_word(word),
+                Err(error) => output(&format!("the promise runner is not understood: {error}")),
+            }
+            ControlFlow::Continue(())
+        })
+}
+
+fn conclude(checks: &Checks<'_>, files: &Files, promise: &Promise, mode: Mode, word: Word) -> Ran {
+    let facts = word.facts.map(believable);
+    let elapsed = Duration::try_from_secs_f64(word.elapsed).unwrap_or_default();
+    let answer = match word.outcome {
+        Some(Outcome::Answer(answer)) => Answer {
+            date: if time::is_utc_iso(&answer.date) {
+                answer.date
+            } else {
+                time::utc_iso(SystemTime::now())
+            },
+            message: answer.message.map(|text| rules::clip(&text)),
+            ..answer
+        },
+        Some(Outcome::Empty) => {
+            return Ran {
+                facts,
+                is_empty: true,
+                ..Ran::new(elapsed, Answer::new(Kind::Test, false, ""))
+            };
         }
-        Outcome::NoOutput => super::no_answer(files, promise, mode, super::NO_OUTPUT.to_owned()),
-        Outcome::TimedOut => super::no_answer(files, promise, mode, super::timed_out(config)),
+        Some(Outcome::TimedOut) => {
+            super::no_answer(files, promise, mode, super::timed_out(checks.config))
+        }
+        Some(Outcome::NoOutput) | None => {
+            super::no_answer(files, promise, mode, super::NO_OUTPUT.to_owned())
+        }
     };
-    Some(Ran {
-        elapsed: Duration::try_from_secs_f64(report.elapsed).unwrap_or_default(),
-        answer,
-        facts: report.facts,
-    })
+    Ran {
+        facts,
+        bang: word.bang.map(|text| rules::clip(&text)),
+        ..Ran::new(elapsed, answer)
+    }
+}
+
+/// What a plugin says about itself, as far as it makes sense.
+fn believable(mut facts: Facts) -> Facts {
+    let minutes = facts.periodicity.as_f64().unwrap_or(0.0);
+    if !(0.0..=PERIODICITY_MAX).contains(&minutes) {
+        facts.periodicity = super::PERIODICITY_MINUTES.into();
+    }
+    facts.module_file = facts
+        .module_file
+        .filter(|path| path.len() <= PATH_BYTES_MAX && path.starts_with('/'));
+    facts
+}
+
+/// What a runner is started for: it is of no use when the release was built again, or the plugins
+/// are others.
+fn key(partition: &Partition<'_>, python: &OsString, due: &[&Promise]) -> String {
+    let release = partition.release_directory().unwrap_or_default();
+    let built = files::modified(&release.join(".completed"));
+    let (uid, gid) = (partition.user.uid, partition.user.gid);
+    let mut key = format!("{python:?} {} {built:?} {uid} {gid}", release.display());
+    // Any of its plugins: those that are due next time may be others.
+    let directory = due.first().and_then(|promise| promise.path.parent());
+    let mut plugins: Vec<_> = directory
+        .and_then(|directory| std::fs::read_dir(directory).ok())
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().extension().is_some_and(|end| end == "py"))
+        .map(|entry| (entry.file_name(), files::modified(&entry.path())))
+        .collect();
+    plugins.sort_by(|one, other| one.0.cmp(&other.0));
+    let _ = write!(key, " {plugins:?}");
+    key
 }
 
 /// The release's Python, which its buildout script names; without one, the system's.
@@ -158,23 +267,50 @@ fn interpreter(partition: &Partition<'_>) -> OsString {
         .unwrap_or_else(|| "python3".into())
 }
 
-fn input(
-    config: &NodeConfig,
+/// A new runner, and what it has to read first.
+fn start(
+    checks: &Checks<'_>,
+    partition: &Partition<'_>,
+    python: &OsString,
+    key: &str,
+    due: &[&Promise],
+) -> Result<(Runner, String), ChildError> {
+    let launch = Launch {
+        program: python.clone(),
+        args: vec!["-c".to_owned(), RUNNER.to_owned()],
+        directory: partition.path.clone(),
+        user: partition.user.clone(),
+    };
+    let token = token();
+    let runner = checks.runners.start(launch, key, token.clone())?;
+    let stand_ins: BTreeMap<_, _> = STAND_INS.iter().copied().collect();
+    let first = due
+        .first()
+        .map(|promise| promise.path.display().to_string());
+    let setup = json!({
+        "token": token,
+        "timeout": checks.config.promise_timeout.as_secs(),
+        "first": first,
+        "modules": stand_ins,
+    });
+    Ok((runner, format!("{setup}\n")))
+}
+
+fn order(
+    checks: &Checks<'_>,
     partition: &Partition<'_>,
     files: &Files,
     due: &[&Promise],
     mode: Mode,
-    token: &str,
-) -> String {
-    let certificate = config.partition_certificate(partition.id());
-    let path = |path: Option<&std::path::PathBuf>| {
-        path.map_or_else(String::new, |path| path.display().to_string())
-    };
-    let stand_ins: BTreeMap<_, _> = STAND_INS.iter().copied().collect();
+    number: u64,
+) -> serde_json::Value {
+    let config = checks.config;
+    let (certificate, key) = config.partition_certificate(partition.id()).unzip();
     json!({
-        "token": token,
+        "order": number,
         "check_anomaly": mode == Mode::Anomaly,
         "timeout": config.promise_timeout.as_secs(),
+        "parallel": super::side_by_side(),
         "partition_folder": partition.path.display().to_string(),
         "log_folder": files.log_directory().display().to_string(),
         "promises": due.iter().map(|promise| json!({
@@ -185,15 +321,13 @@ fn input(
         "config": {
             "promise-timeout": config.promise_timeout.as_secs(),
             "master-url": config.master.url,
-            "partition-cert": path(certificate.as_ref().map(|(certificate, _)| certificate)),
-            "partition-key": path(certificate.as_ref().map(|(_, key)| key)),
+            "partition-cert": certificate.map(|path| path.display().to_string()),
+            "partition-key": key.map(|path| path.display().to_string()),
             "partition-id": partition.id().as_str(),
             "computer-id": config.node.as_str(),
             "slapgrid-version": env!("CARGO_PKG_VERSION"),
         },
-        "modules": stand_ins,
     })
-    .to_string()
 }
 
 /// A word that plugins do not print by accident.
@@ -204,6 +338,6 @@ fn token() -> String {
     // Without randomness the moment must do: it is against accidents, not against attacks.
     let _ = source.and_then(|mut source| source.read_exact(&mut random));
     let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let moment = crate::time::unix(std::time::SystemTime::now());
+    let moment = time::unix(SystemTime::now());
     format!("\u{1e}slapos-promise-{random}-{moment:.9} ")
 }

@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use crate::time;
 
-/// Longest message of a result, in bytes; the end is what counts.
-const MESSAGE_BYTES_MAX: usize = 5000;
+/// Longest message of a result, in characters; the end is what counts.
+pub(crate) const MESSAGE_CHARS_MAX: usize = 5000;
 
 /// When executions with errors are a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(crate) struct Verdict {
 struct Execution<'a> {
     id: &'a str,
     error: bool,
-    messages: Vec<&'a str>,
+    messages: Vec<String>,
 }
 
 /// Judges a log by its latest executions.
@@ -58,9 +58,10 @@ pub(crate) fn judge(log: &str, rule: Rule) -> Verdict {
         .filter(|execution| execution.error)
         .take(rule.failures)
         .count();
+    let messages: Vec<&str> = last.messages.iter().map(|text| text.trim()).collect();
     Verdict {
         failed: last.error && failures == rule.failures,
-        message: clip(&last.messages.join("\n")),
+        message: clip(messages.join("\n").trim()),
     }
 }
 
@@ -78,13 +79,16 @@ fn latest(log: &str, count: usize) -> Vec<Execution<'_>> {
                 }
                 if let Some(last) = executions.last_mut() {
                     last.error |= matches!(level, "ERROR" | "CRITICAL");
-                    last.messages.push(message);
+                    last.messages.push(message.to_owned());
                 }
             }
             // Goes on from the line before; at the beginning of a cut log it belongs to nothing.
             None => {
-                if let Some(last) = executions.last_mut() {
-                    last.messages.push(line);
+                if let Some(text) = executions.last_mut().and_then(|e| e.messages.last_mut())
+                    && !line.is_empty()
+                {
+                    text.push('\n');
+                    text.push_str(line);
                 }
             }
         }
@@ -124,14 +128,14 @@ pub(crate) fn line(moment: SystemTime, failed: bool, message: &str) -> String {
     )
 }
 
-fn clip(message: &str) -> String {
-    if message.len() <= MESSAGE_BYTES_MAX {
+/// The end of a message that is too long.
+pub(crate) fn clip(message: &str) -> String {
+    let chars = message.chars().count();
+    if chars <= MESSAGE_CHARS_MAX {
         return message.to_owned();
     }
-    let start = (message.len() - MESSAGE_BYTES_MAX..message.len())
-        .find(|index| message.is_char_boundary(*index))
-        .unwrap_or(message.len());
-    format!("...{}", &message[start..])
+    let end: String = message.chars().skip(chars - MESSAGE_CHARS_MAX).collect();
+    format!("...{end}")
 }
 
 #[cfg(test)]
@@ -194,6 +198,14 @@ mod tests {
         assert_eq!(verdict.message, "a - b\nsecond line\nlast");
     }
 
+    /// N 4.4: as upstream reads a log, white space around a message and empty lines do not count.
+    #[test]
+    fn n_4_4_white_space_around_messages_does_not_count() {
+        let log = "2026-11-22 08:18:01 - INFO - 1795335481-100 -   a  \n\n  b  \n\n\
+            2026-11-22 08:18:01 - INFO - 1795335481-100 - c\n\n";
+        assert_eq!(judge(log, Rule::TEST).message, "a  \n  b\nc");
+    }
+
     #[test]
     fn our_lines_read_back() {
         let moment = std::time::UNIX_EPOCH + std::time::Duration::from_millis(1_795_335_481_500);
@@ -206,9 +218,9 @@ mod tests {
 
     #[test]
     fn long_messages_keep_their_end() {
-        let text = line(std::time::UNIX_EPOCH, false, &"é".repeat(5000));
+        let text = line(std::time::UNIX_EPOCH, false, &"é".repeat(5001));
         let message = judge(&text, Rule::TEST).message;
-        assert!(message.starts_with("...é") && message.len() <= MESSAGE_BYTES_MAX + 3);
+        assert_eq!(message, format!("...{}", "é".repeat(5000)));
     }
 
     proptest! {

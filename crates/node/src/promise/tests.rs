@@ -6,12 +6,18 @@ use super::*;
 use crate::testing::TestNode;
 
 /// Runs promises; what failed, and what was said.
-fn run_in(node: &TestNode, more: &str, mode: Mode) -> (Option<String>, String) {
+pub(super) fn run_in(node: &TestNode, more: &str, mode: Mode) -> (Option<String>, String) {
     let config = node.config(more);
     let document = node.document();
     let partition = Partition::open(&config, &document).unwrap();
     let mut said = String::new();
-    let result = check(&config, &partition, mode, &Cancel::new(), &mut |line| {
+    let checks = Checks {
+        config: &config,
+        client: None,
+        runners: &node.runners,
+        cancel: &Cancel::new(),
+    };
+    let result = check(&checks, &partition, mode, &mut |line| {
         said.push_str(line);
         said.push('\n');
     });
@@ -32,7 +38,7 @@ fn status(node: &TestNode, title: &str) -> Status {
 }
 
 /// Makes every promise due again.
-fn age(node: &TestNode) {
+pub(super) fn age(node: &TestNode) {
     for entry in fs::read_dir(node.partition(".slapgrid/promise/cache")).unwrap() {
         let path = entry.unwrap().path();
         let mut cache: Cache = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
@@ -271,4 +277,183 @@ fn a_planted_link_in_the_promises_directories_is_not_followed() {
         .unwrap();
     run(&node, Mode::Test);
     assert_eq!(fs::read_to_string(&outside).unwrap(), "precious");
+}
+
+/// The pid of the one Python that waits.
+#[track_caller]
+fn waiting(node: &TestNode) -> u32 {
+    let waiting = node.runners.waiting();
+    assert_eq!(waiting.len(), 1, "{waiting:?}");
+    waiting[0]
+}
+
+/// N 4.6: one interpreter is kept for a partition; it is another one only when it has to be.
+#[test]
+fn n_4_6_the_runner_stays_until_plugins_change() {
+    let node = TestNode::new();
+    node.write("etc/plugin/a.py", &plugin("self.logger.info('a')"), 0o644);
+    assert_eq!(run(&node, Mode::Test), None);
+    let first = waiting(&node);
+    assert_eq!(run(&node, Mode::Test), None);
+    assert_eq!(waiting(&node), first, "the same one works on");
+    assert_eq!(run(&node, Mode::Anomaly), None);
+    assert_eq!(waiting(&node), first, "nothing is due");
+    let rustix_pid = rustix::process::Pid::from_raw(first as i32).unwrap();
+    rustix::process::kill_process(rustix_pid, rustix::process::Signal::KILL).unwrap();
+    assert_eq!(run(&node, Mode::Test), None, "nothing is lost with it");
+    let second = waiting(&node);
+    assert_ne!(second, first);
+    node.write("etc/plugin/b.py", &plugin("self.logger.error('b')"), 0o644);
+    assert!(run(&node, Mode::Test).is_some());
+    let third = waiting(&node);
+    assert_ne!(third, second);
+    node.runners.end(&"part0".parse().unwrap());
+    assert!(node.runners.waiting().is_empty());
+    assert!(!std::path::Path::new(&format!("/proc/{third}")).exists());
+}
+
+#[test]
+fn what_was_said_before_the_runner_was_killed_is_not_lost() {
+    let node = TestNode::new();
+    let kill = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)";
+    node.write("etc/plugin/killer.py", &plugin(kill), 0o644);
+    for name in ["a", "b", "z"] {
+        let body = format!("self.logger.info('{name}')");
+        node.write(&format!("etc/plugin/{name}.py"), &plugin(&body), 0o644);
+    }
+    let (failure, said) = run_in(&node, "", Mode::Test);
+    assert!(failure.unwrap().contains(NO_OUTPUT), "{said}");
+    assert!(!status(&node, "a").result.failed);
+}
+
+/// N 4.3: whatever they do at the same time, results are recorded in the order of the names.
+#[test]
+fn n_4_3_the_first_failure_is_the_first_by_name() {
+    let node = TestNode::new();
+    node.write(
+        "etc/plugin/a.py",
+        &plugin("import time; time.sleep(0.3); self.logger.error('slow')"),
+        0o644,
+    );
+    node.write(
+        "etc/plugin/b.py",
+        &plugin("self.logger.error('fast')"),
+        0o644,
+    );
+    node.write("etc/promise/c", "#!/bin/sh\necho first; exit 1\n", 0o755);
+    let failure = run(&node, Mode::Test);
+    assert_eq!(
+        failure.as_deref(),
+        Some("Promise 'a.py' failed with output: slow")
+    );
+}
+
+#[test]
+fn plugins_may_import_each_other_but_hide_nothing() {
+    let node = TestNode::new();
+    node.write(
+        "etc/plugin/json.py",
+        &plugin("self.logger.info('mine')"),
+        0o644,
+    );
+    node.write("etc/plugin/helper.py", "WORD = 'helped'\n", 0o644);
+    let body = "import helper, json; self.logger.info(json.dumps(helper.WORD))";
+    node.write("etc/plugin/user.py", &plugin(body), 0o644);
+    run(&node, Mode::Test);
+    assert_eq!(
+        status(&node, "user").result.message.as_deref(),
+        Some("\"helped\"")
+    );
+    assert_eq!(
+        status(&node, "json").result.message.as_deref(),
+        Some("mine")
+    );
+}
+
+/// N 4.1, 4.5: what older versions left is removed, and what was compiled from a plugin that is gone.
+#[test]
+fn n_4_5_what_is_outdated_is_removed() {
+    let node = TestNode::new();
+    node.write("etc/promise/check", "#!/bin/sh\n", 0o755);
+    for name in [
+        "promise_status.json",
+        "global.json",
+        "check.timestamp",
+        "history/x",
+    ] {
+        node.write(&format!(".slapgrid/promise/{name}"), "{}", 0o644);
+    }
+    node.write("etc/plugin/gone.pyc", "", 0o644);
+    node.write("etc/plugin/there.pyc", "", 0o644);
+    node.write("etc/plugin/there.py", &plugin("pass"), 0o644);
+    run(&node, Mode::Test);
+    let mut left: Vec<_> = fs::read_dir(node.partition(".slapgrid/promise"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["cache", "log", "result"]);
+    assert!(!node.partition("etc/plugin/gone.pyc").exists());
+    assert!(node.partition("etc/plugin/there.pyc").exists());
+}
+
+/// For whoever wakes up when a promise is due.
+#[test]
+fn the_next_due_moment_is_known_from_the_caches() {
+    let node = TestNode::new();
+    let config = node.config("");
+    let partition = "part0".parse().unwrap();
+    let next = || next_due(&config, &partition);
+    let seconds = |moment: SystemTime| time::unix(moment) - time::unix(SystemTime::now());
+    assert_eq!(next(), None, "no promises");
+    node.write("etc/promise/check", "#!/bin/sh\n", 0o755);
+    assert!(seconds(next().unwrap()) < 0.0, "it was never run");
+    run(&node, Mode::Test);
+    let left = seconds(next().unwrap());
+    assert!((60.0..=120.0).contains(&left), "{left}");
+    node.write("etc/plugin/bad.py", "syntax error", 0o644);
+    assert!(seconds(next().unwrap()) < 0.0, "the plugin was never run");
+    run(&node, Mode::Test);
+    let left = seconds(next().unwrap());
+    assert!((30.0..=60.0).contains(&left), "it cannot say when: {left}");
+    fs::remove_file(node.partition("etc/plugin/bad.py")).unwrap();
+    age(&node);
+    let left = seconds(next().unwrap());
+    assert!(left <= 5.0, "due, but not at once again: {left}");
+}
+
+/// N 4.4: at most one promise of a run bangs, only between deployments, and only if it may.
+#[test]
+fn n_4_4_one_promise_of_a_run_bangs() {
+    let node = TestNode::new();
+    for name in ["a", "b", "c"] {
+        node.write(
+            &format!("etc/plugin/{name}.py"),
+            &plugin("self.logger.error('no')"),
+            0o644,
+        );
+    }
+    let bangs = || -> usize {
+        ["a", "b", "c"]
+            .iter()
+            .map(|name| {
+                let log = node.partition(&format!(".slapgrid/promise/log/{name}.log"));
+                let log = fs::read_to_string(log).unwrap_or_default();
+                log.matches("Bang with message").count()
+            })
+            .sum()
+    };
+    run(&node, Mode::Test);
+    assert_eq!(bangs(), 0);
+    age(&node);
+    run(&node, Mode::Anomaly);
+    assert_eq!(bangs(), 1);
+    for name in ["a", "b", "c"] {
+        let text =
+            plugin("self.logger.error('no')").replace("'5'}", "'5', 'bang-on-failure': 'false'}");
+        node.write(&format!("etc/plugin/{name}.py"), &text, 0o644);
+    }
+    age(&node);
+    run(&node, Mode::Anomaly);
+    assert_eq!(bangs(), 1);
 }

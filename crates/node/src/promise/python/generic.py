@@ -2,11 +2,13 @@
 
 A promise logs what it senses; whether it failed is read back from its log, so the log is its state.
 """
+import io
 import logging
 import os
 import random
 import re
 import time
+from abc import ABCMeta, abstractmethod
 from datetime import datetime, timedelta
 
 PROMISE_RESULT_FOLDER_NAME = ".slapgrid/promise/result"
@@ -15,18 +17,23 @@ PROMISE_PARAMETER_NAME = "extra_config_dict"
 
 MESSAGE_MAX = 5000
 LOG_TAIL_BYTES = 256 * 1024
+ERROR_LEVEL = "CRITICAL", "ERROR"
 
 LINE = re.compile(
-    r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) - (\w+) - (\d+)-(\d+) - (.*)$")
+    r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) - (\w+) - (\d+-\d{3}) - (.*)$")
 
 
 class BaseResult(object):
-    type = "Base Result"
-
     def __init__(self, problem=False, message=None, date=None):
+        if message is not None and len(message) > MESSAGE_MAX:
+            message = "..." + message[-MESSAGE_MAX:]
         self.__problem = problem
         self.__message = message
         self.__date = datetime.utcnow() if date is None else date
+
+    @staticmethod
+    def type():
+        return "Base Result"
 
     def hasFailed(self):
         return self.__problem
@@ -41,15 +48,21 @@ class BaseResult(object):
 
 
 class TestResult(BaseResult):
-    type = "Test Result"
+    @staticmethod
+    def type():
+        return "Test Result"
 
 
 class AnomalyResult(BaseResult):
-    type = "Anomaly Result"
+    @staticmethod
+    def type():
+        return "Anomaly Result"
 
 
 class EmptyResult(BaseResult):
-    type = "Empty Result"
+    @staticmethod
+    def type():
+        return "Empty Result"
 
 
 class PromiseQueueResult(object):
@@ -57,7 +70,7 @@ class PromiseQueueResult(object):
         self.path = path
         self.name = name
         self.title = title
-        self.item = item
+        self.item = EmptyResult() if item is None else item
         self.execution_time = execution_time
 
 
@@ -65,7 +78,7 @@ def _truth(value):
     return str(value).strip().lower() in ("true", "yes", "on", "1")
 
 
-class GenericPromise(object):
+class GenericPromise(metaclass=ABCMeta):
     def __init__(self, config):
         self.__config = config
         self.__log_folder = config.pop("log-folder", None)
@@ -74,22 +87,33 @@ class GenericPromise(object):
         self.__name = config.pop("name", None)
         self.__path = config.pop("path", None)
         self.__queue = config.pop("queue", None)
+        for what, value in (("queue", self.__queue), ("name", self.__name),
+                            ("path", self.__path),
+                            ("partition-folder", self.__partition_folder)):
+            if value is None:
+                raise ValueError("the configuration of a promise lacks %r" % what)
         self.__title = os.path.splitext(self.__name)[0]
-        self.__bang = _truth(config.pop("bang-on-failure", "false"))
+        self.setPeriodicity(config.pop("periodicity", 2))
+        bang = config.pop("bang-on-failure", None)
+        self.__may_bang = _truth(bang) if bang else True
         self.__is_tested = True
         self.__is_anomaly_detected = True
-        self.setPeriodicity(config.pop("periodicity", 2))
         self.__id = "%s-%s" % (int(time.time()), random.randint(100, 999))
         self.__log_file = None
+        self.__buffer = None
         self.__configure_logger()
 
     def __configure_logger(self):
-        self.logger = logging.getLogger("promise.%s.%s" % (self.__title, id(self)))
+        self.logger = logging.getLogger(self.__name)
+        for handler in list(self.logger.handlers):
+            handler.close()
+            self.logger.removeHandler(handler)
         self.logger.setLevel(logging.DEBUG if self.__debug else logging.INFO)
-        self.logger.propagate = False
         if self.__log_folder is None:
-            handler = logging.StreamHandler()
+            self.__buffer = io.StringIO()
+            handler = logging.StreamHandler(self.__buffer)
         else:
+            os.makedirs(self.__log_folder, exist_ok=True)
             self.__log_file = os.path.join(self.__log_folder, "%s.log" % self.__title)
             handler = logging.FileHandler(self.__log_file)
         handler.setFormatter(logging.Formatter(
@@ -141,11 +165,12 @@ class GenericPromise(object):
     def isAnomalyDetected(self):
         return self.__is_anomaly_detected
 
-    def allowBang(self, allowed):
-        self.__bang = bool(allowed)
+    def allowBang(self, allow=True):
+        self.__may_bang = allow
 
+    @abstractmethod
     def sense(self):
-        raise NotImplementedError("a promise must define sense()")
+        """Looks at the instance and logs what it finds."""
 
     def test(self):
         return self._test()
@@ -153,56 +178,62 @@ class GenericPromise(object):
     def anomaly(self):
         return self._anomaly()
 
-    def __executions(self, latest_minute=0):
-        """All executions in the log's end, the latest first: [id, date, failed, messages]."""
-        if self.__log_file is None or not os.path.exists(self.__log_file):
-            return []
-        for handler in self.logger.handlers:
-            handler.flush()
+    def __log(self):
+        """The end of the log."""
+        if self.__log_file is None:
+            return self.__buffer.getvalue()
+        if not os.path.exists(self.__log_file):
+            return ""
         with open(self.__log_file, "rb") as f:
             f.seek(max(0, os.path.getsize(self.__log_file) - LOG_TAIL_BYTES))
-            text = f.read().decode("utf-8", "replace")
-        found = []
-        for line in text.splitlines():
-            match = LINE.match(line)
-            if match is None:
-                if found:
-                    found[-1][3].append(line)
-                continue
-            date, level, seconds, number, message = match.groups()
-            ident = "%s-%s" % (seconds, number)
-            if not found or found[-1][0] != ident:
-                found.append([ident, datetime.fromtimestamp(int(seconds)), False, []])
-            if level in ("ERROR", "CRITICAL"):
-                found[-1][2] = True
-            found[-1][3].append(message)
-        found.reverse()
-        if latest_minute:
-            oldest = datetime.now() - timedelta(minutes=latest_minute)
-            found = [execution for execution in found if execution[1] >= oldest]
-        return found
+            return f.read().decode("utf-8", "replace")
 
     def getLastPromiseResultList(self, latest_minute=0, result_count=1, only_failure=False):
+        """What the last executions logged, the latest first: a list of lines for each."""
+        oldest = ""
+        if latest_minute > 0:
+            oldest = (datetime.now() - timedelta(minutes=latest_minute)).strftime(
+                "%Y-%m-%d %H:%M:%S")
+        # [id, [[date, level, message]]]
+        found = []
+        for line in self.__log().split("\n"):
+            match = LINE.match(line)
+            if match is None:
+                # Goes on from the line before; at the beginning of a cut log it belongs to nothing.
+                if line and found:
+                    found[-1][1][-1][2] += "\n" + line
+                continue
+            date, level, ident, message = match.groups()
+            if not found or found[-1][0] != ident:
+                found.append([ident, []])
+            found[-1][1].append([date, level, message])
+        found.reverse()
         result = []
-        for _, date, failed, messages in self.__executions(latest_minute)[:result_count]:
-            if failed or not only_failure:
-                result.append([{
-                    "date": date,
-                    "status": "ERROR" if failed else "INFO",
-                    "message": "\n".join(messages),
-                }])
+        for _, lines in found[:result_count]:
+            recent = [line for line in lines if line[0] > oldest]
+            wanted = [
+                {
+                    "date": datetime.strptime(date, "%Y-%m-%d %H:%M:%S"),
+                    "status": level,
+                    "message": message.strip(),
+                }
+                for date, level, message in recent
+                if level in ERROR_LEVEL or not only_failure]
+            if wanted:
+                result.append(wanted)
+            if len(recent) < len(lines):
+                break
         return result
 
     def __judge(self, kind, result_count, failure_amount, latest_minute):
-        executions = self.__executions(latest_minute)[:result_count]
+        executions = self.getLastPromiseResultList(latest_minute, result_count)
         if not executions:
             return kind(problem=False, message="No result found!")
-        message = "\n".join(executions[0][3])
-        if len(message) > MESSAGE_MAX:
-            message = "..." + message[-MESSAGE_MAX:]
-        failures = sum(1 for execution in executions if execution[2])
-        problem = executions[0][2] and failures >= failure_amount
-        return kind(problem=problem, message=message)
+        message = "\n".join(line["message"] for line in executions[0]).strip()
+        failed = [
+            any(line["status"] in ERROR_LEVEL for line in lines) for lines in executions]
+        failures = max(1, min(sum(failed), failure_amount))
+        return kind(problem=failed[0] and failures == failure_amount, message=message)
 
     def _test(self, result_count=1, failure_amount=1, latest_minute=0):
         return self.__judge(TestResult, result_count, failure_amount, latest_minute)
@@ -214,9 +245,18 @@ class GenericPromise(object):
         self.__queue.put_nowait(PromiseQueueResult(
             path=self.__path, name=self.__name, title=self.__title, item=item))
 
+    def __bang(self, message):
+        """What the node shall tell the Master, if anything."""
+        if not self.__may_bang:
+            return None
+        if not all(key in self.__config for key in ("master-url", "computer-id", "partition-id")):
+            return None
+        self.logger.info("Bang with message %r." % message)
+        return message
+
     def run(self, check_anomaly=False, can_bang=True):
+        kind = AnomalyResult if check_anomaly else TestResult
         if not self.__is_tested and not self.__is_anomaly_detected:
-            kind = AnomalyResult if check_anomaly else TestResult
             return self.__send(kind(
                 problem=True,
                 message="It's not allowed to disable both Test and Anomaly in promise!"))
@@ -227,40 +267,14 @@ class GenericPromise(object):
             self.sense()
         except Exception as error:
             self.logger.error(str(error))
-        kind = AnomalyResult if check_anomaly else TestResult
         try:
             result = self.anomaly() if check_anomaly else self.test()
             if result is None:
-                result = kind(problem=True, message="the promise gave no result")
+                raise ValueError("Promise %s method returned 'None'" % (
+                    "anomaly" if check_anomaly else "test"))
         except Exception as error:
             result = kind(problem=True, message=str(error))
-        if (check_anomaly and can_bang and self.__bang
+        if (check_anomaly and can_bang
                 and isinstance(result, AnomalyResult) and result.hasFailed()):
-            self.__do_bang("Promise %s is failing" % self.__title)
+            self.__bang("Promise %s is failing" % self.__title)
         self.__send(result)
-
-    def __do_bang(self, message):
-        master = self.__config.get("master-url")
-        node = self.__config.get("computer-id")
-        partition = self.__config.get("partition-id")
-        if not (master and node and partition):
-            return
-        try:
-            import ssl
-            from urllib.parse import urlencode
-            from urllib.request import Request, urlopen
-            context = None
-            if master.startswith("https"):
-                context = ssl.create_default_context()
-                certificate = self.__config.get("partition-cert")
-                if certificate:
-                    context.load_cert_chain(certificate, self.__config.get("partition-key"))
-            data = urlencode({
-                "computer_id": node,
-                "computer_partition_id": partition,
-                "message": message,
-            }).encode()
-            urlopen(Request(master.rstrip("/") + "/softwareInstanceBang", data=data),
-                    timeout=20, context=context).close()
-        except Exception as error:
-            self.logger.warning("the bang did not reach the Master: %s", error)
