@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
@@ -23,6 +24,10 @@ pub(crate) struct NodeFigures {
     pub(crate) unchanged: Vec<Measured>,
     /// Nothing changed, but each partition's promise is due.
     pub(crate) due: Vec<Measured>,
+    /// One instance got another parameter.
+    pub(crate) one_changed: Vec<Measured>,
+    /// Every instance got another parameter.
+    pub(crate) all_changed: Vec<Measured>,
     /// The process supervisor with all services.
     pub(crate) supervisor: Memory,
 }
@@ -37,6 +42,8 @@ struct Node<'a> {
     /// After the Master, so that the services are stopped first.
     services: Services,
     master: Master,
+    /// What all instances run.
+    release: String,
     figures: NodeFigures,
 }
 
@@ -79,6 +86,19 @@ pub(crate) fn compare(
             node.figures.due.push(measured);
         }
     }
+    for round in 0..sizes.node_runs {
+        let (size, number) = (10 + round as i64, round % sizes.partitions);
+        for node in &mut nodes {
+            let measured = node.change(number..number + 1, size, sizes.partitions)?;
+            node.told("one changed", &measured);
+            node.figures.one_changed.push(measured);
+        }
+    }
+    for node in &mut nodes {
+        let measured = node.change(0..sizes.partitions, 100, sizes.partitions)?;
+        node.told("all changed", &measured);
+        node.figures.all_changed.push(measured);
+    }
     Ok(nodes
         .into_iter()
         .map(|mut node| {
@@ -119,12 +139,12 @@ impl<'a> Node<'a> {
             root,
             services,
             master,
+            release: release.join("software.cfg").display().to_string(),
             figures: NodeFigures::default(),
         };
         node.slapos(&["format", "--now"])?;
-        let url = release.join("software.cfg").display().to_string();
         let supply = [
-            ("url", url.as_str()),
+            ("url", node.release.as_str()),
             ("computer_id", NODE),
             ("state", "available"),
         ];
@@ -134,8 +154,7 @@ impl<'a> Node<'a> {
         )?;
         node.slapos(&["software"])?;
         for number in 0..partitions {
-            let request = wire::request(NODE, &wire::title(number), &url)?;
-            node.master.call("requesting an instance", &request)?;
+            node.request(number, 3)?;
         }
         let first = node.instance()?;
         node.told("first run", &first);
@@ -174,6 +193,42 @@ impl<'a> Node<'a> {
 
     fn instance(&self) -> Result<Measured, Failure> {
         self.measure(&["instance"])
+    }
+
+    fn request(&self, number: usize, size: i64) -> Result<(), Failure> {
+        let title = wire::title(number);
+        let request = wire::request_sized(NODE, &title, &self.release, size)?;
+        self.master
+            .call("requesting an instance", &request)
+            .map(|_| ())
+    }
+
+    /// Gives these instances another parameter and processes them, and no other.
+    fn change(
+        &self,
+        changed: Range<usize>,
+        size: i64,
+        partitions: usize,
+    ) -> Result<Measured, Failure> {
+        let before = self.stamps(partitions)?;
+        for number in changed.clone() {
+            self.request(number, size)?;
+        }
+        let measured = self.instance()?;
+        let processed = self
+            .stamps(partitions)?
+            .iter()
+            .zip(&before)
+            .filter(|(after, before)| after != before)
+            .count();
+        if processed != changed.len() {
+            return Err(Failure::new(format!(
+                "{} processed {processed} partitions where {} had changed",
+                self.peer.name,
+                changed.len()
+            )));
+        }
+        Ok(measured)
     }
 
     /// Runs a command that must succeed.

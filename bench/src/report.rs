@@ -307,12 +307,16 @@ fn node(results: &Results, text: &mut String) {
     );
     let mut rows = Vec::new();
     type Runs = fn(&NodeFigures) -> &Vec<Measured>;
-    let kinds: [(&str, [Option<f64>; 3], Runs); 3] = [
+    let kinds: [(&str, [Option<f64>; 3], Runs); 5] = [
         ("nothing changed, no promise due", AIMS, |node| {
             &node.unchanged
         }),
         ("nothing changed, every promise due", NO_AIMS, |node| {
             &node.due
+        }),
+        ("one instance changed", NO_AIMS, |node| &node.one_changed),
+        ("all instances changed (once)", NO_AIMS, |node| {
+            &node.all_changed
         }),
         ("first run, which deploys all (once)", NO_AIMS, |node| {
             &node.first

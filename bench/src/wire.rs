@@ -60,10 +60,20 @@ fn form(fields: &[(&str, &str)]) -> String {
 
 /// The person's request of a started instance on this node.
 pub(crate) fn request(node: &str, title: &str, release: &str) -> Result<Vec<u8>, Failure> {
+    request_sized(node, title, release, 3)
+}
+
+/// The same with another value of one parameter.
+pub(crate) fn request_sized(
+    node: &str,
+    title: &str,
+    release: &str,
+    size: i64,
+) -> Result<Vec<u8>, Failure> {
     let parameters = Value::dict([
         ("domain", Value::text("www.example.com")),
         ("name", Value::text("Ren\u{e9} & <sons>")),
-        ("size", Value::Int(3)),
+        ("size", Value::Int(size.into())),
         ("enabled", Value::Bool(true)),
     ]);
     let sla = Value::dict([("computer_guid", Value::text(node))]);
