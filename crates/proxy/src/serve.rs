@@ -135,6 +135,7 @@ fn run(
         let stopping = Shutdown::new();
         let asked = {
             let (shutdown, stopping) = (shutdown.clone(), stopping.clone());
+            let app = Arc::clone(&app);
             async move {
                 match &mut terminate {
                     Some((terminate, interrupt)) => {
@@ -147,6 +148,7 @@ fn run(
                     None => shutdown.wait().await,
                 }
                 stopping.stop();
+                app.streams.end();
             }
         };
         on_ready(address);

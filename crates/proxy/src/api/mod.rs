@@ -1,6 +1,7 @@
 //! HTTP in, HTTP out: parses what comes, asks the store, and answers in the proxy's bytes.
 
 mod cache;
+mod events;
 mod hateoas;
 mod home;
 mod json_rpc;
@@ -21,6 +22,7 @@ use crate::forward::{Forwarder, OtherMaster};
 use crate::store::Store;
 use ::slap::{NodeId, PartitionId};
 use cache::{Documents, Replies};
+use events::Streams;
 use problem::page;
 use reports::Reports;
 use slap_server::{Fields, PAGE_TYPE, Problem, headers};
@@ -46,6 +48,8 @@ pub(crate) struct App {
     pub(crate) reports: Reports,
     /// Replies to requests that changed nothing.
     pub(crate) replies: Replies,
+    /// Who waits for changes.
+    pub(crate) streams: Streams,
 }
 
 impl App {
@@ -65,6 +69,7 @@ impl App {
             documents: Documents::default(),
             reports: Reports::default(),
             replies: Replies::default(),
+            streams: Streams::default(),
         }
     }
 }
@@ -184,6 +189,7 @@ async fn dispatch(app: &Arc<App>, method: &Method, call: &Call) -> Response {
     let answer = match (name, allow) {
         ("healthz", _) => app.store.counts().map(|_| text("ok\n")).map_err(Into::into),
         ("", _) => home::home(app, call),
+        ("events", _) => events::get(app, call),
         _ if hateoas::allowed(name).is_some() => hateoas::get(app, name, call),
         _ if json_rpc::allowed(name).is_some() => Ok(json_rpc::post(app, name, call).await),
         (_, Allow::Get) => slap::get(app, name, call),
@@ -194,7 +200,7 @@ async fn dispatch(app: &Arc<App>, method: &Method, call: &Call) -> Response {
 
 fn allowed(name: &str) -> Option<Allow> {
     match name {
-        "" | "healthz" => Some(Allow::Get),
+        "" | "healthz" | "events" => Some(Allow::Get),
         _ => slap::allowed(name)
             .or_else(|| json_rpc::allowed(name))
             .or_else(|| hateoas::allowed(name)),

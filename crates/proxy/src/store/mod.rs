@@ -162,6 +162,11 @@ impl Store {
         self.revisions.total()
     }
 
+    /// Wakes at changes of any node's document from now on.
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<()> {
+        self.revisions.changes()
+    }
+
     /// Carries out a request (P 6.3, 6.4): returns the instance as it now is, or for a shared one
     /// that was to be destroyed, as it was. One that changes nothing writes nothing.
     ///

@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::sync::watch;
+
 /// The nodes whose documents a transaction changes.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
@@ -29,6 +31,8 @@ impl Changes {
 pub(super) struct Revisions {
     nodes: RwLock<HashMap<String, u64>>,
     total: AtomicU64,
+    /// Wakes who waits for any change.
+    changed: watch::Sender<()>,
 }
 
 impl Revisions {
@@ -48,6 +52,11 @@ impl Revisions {
         self.total.load(Ordering::Acquire)
     }
 
+    /// Changes of any node's document from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     pub(super) fn bump(&self, changes: &Changes) {
         if changes.nodes.is_empty() {
             return;
@@ -60,5 +69,7 @@ impl Revisions {
             *nodes.entry(node.clone()).or_default() += 1;
         }
         self.total.fetch_add(1, Ordering::AcqRel);
+        drop(nodes);
+        self.changed.send_replace(());
     }
 }
