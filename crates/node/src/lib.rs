@@ -21,6 +21,7 @@ pub mod format;
 pub mod instance;
 pub mod layout;
 mod lock;
+pub mod notify;
 mod observer;
 mod outcome;
 mod parallel;
