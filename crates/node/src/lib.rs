@@ -7,7 +7,8 @@
 //! - [`software::run`] builds and removes releases, through the small [`software::Builder`];
 //! - [`instance::run`] makes every partition what its instance shall be;
 //! - [`promise::run`] checks whether instances work;
-//! - [`report::run`] reports usage and removes instances that were given up.
+//! - [`report::run`] reports usage and removes instances that were given up;
+//! - [`prune::run`] removes shared parts that no release uses.
 //!
 //! The Master's wish comes in as a document, what differs from the disk is decided without I/O
 //! (`instance::plan`), then done. Absence of information never stops or destroys anything. Files in
@@ -27,6 +28,7 @@ mod outcome;
 mod parallel;
 mod partition;
 pub mod promise;
+pub mod prune;
 mod pyjson;
 pub mod report;
 mod safe_fs;

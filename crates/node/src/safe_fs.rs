@@ -170,6 +170,40 @@ impl Dir {
         Ok(names)
     }
 
+    /// The names in it and what they stand for, in no order; cheaper than asking for each.
+    pub(crate) fn entries(&self) -> io::Result<Vec<(OsString, Kind)>> {
+        let mut entries = Vec::new();
+        for entry in fs::Dir::read_from(self.fd.as_fd())? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let name = OsString::from_vec(name.to_vec());
+            let kind = match entry.file_type() {
+                FileType::RegularFile => Kind::File,
+                FileType::Directory => Kind::Directory,
+                FileType::Symlink => Kind::Link,
+                // There are file systems that do not say.
+                FileType::Unknown => match self.kind(&name)? {
+                    Some(kind) => kind,
+                    None => continue,
+                },
+                _ => Kind::Other,
+            };
+            entries.push((name, kind));
+        }
+        Ok(entries)
+    }
+
+    /// Whether both are the very same directory.
+    pub(crate) fn is_same(&self, other: &Dir) -> bool {
+        match (fs::fstat(&self.fd), fs::fstat(&other.fd)) {
+            (Ok(one), Ok(two)) => (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino),
+            _ => false,
+        }
+    }
+
     /// A regular file's bytes and the time it was last written; `None` when nothing is there.
     ///
     /// Links, pipes and devices are errors, as are files above the limit.

@@ -10,6 +10,7 @@ pub(crate) mod proxy;
 pub(crate) mod service;
 pub(crate) mod software;
 pub(crate) mod standalone;
+pub(crate) mod upkeep;
 
 use std::path::PathBuf;
 

@@ -38,6 +38,7 @@ pub(crate) enum NodeCommand {
     Promise(Promise),
     /// Ask the Master to have everything on this node processed again
     Bang(Bang),
+    Prune(super::upkeep::Prune),
     /// Control the services, with supervisorctl's words
     Supervisorctl(Supervisorctl),
     /// Show what the partitions use: processor, memory, tasks

@@ -15,6 +15,7 @@ mod service;
 mod software;
 mod supply;
 mod token;
+mod upkeep;
 
 use std::path::PathBuf;
 

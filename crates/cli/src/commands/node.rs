@@ -94,6 +94,11 @@ pub(crate) fn run(arguments: Node, global: &Global) -> CommandResult {
             let config = load(&file, &Overrides::new())?;
             usage::run(&config, usage.output)
         }
+        NodeCommand::Prune(prune) => {
+            let config = load(&file, &Overrides::new())?;
+            stop_on_interrupt(&cancel)?;
+            super::upkeep::prune(prune, &config, cancel, &progress)
+        }
         NodeCommand::Supervisord(supervisord) => run_supervisor(&file, &supervisord),
         NodeCommand::Supervisorctl(words) => control(&file, words.arguments),
         NodeCommand::Status(names) => control_names(&file, "status", names.names),

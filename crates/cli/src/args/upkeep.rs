@@ -1,0 +1,31 @@
+//! What an administrator runs on a node besides its daily work (N 6).
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Remove shared parts that nothing uses
+///
+/// Looks at the last directory of `shared_part_list`. A part is used when a release, a part that is
+/// used itself, or a SlapOS inside a partition names it. Releases are not built meanwhile.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  slapos node prune --dry-run                  what would go, and how much room that makes
+  slapos node prune
+  slapos node prune --additional-software-directory /srv/runner/software
+
+Exit codes: 0 done; 1 something could not be removed; 255 nothing was done: no shared parts are
+configured, or releases are being built.")]
+pub(crate) struct Prune {
+    /// Only show what would be removed
+    #[arg(short = 'n', long, alias = "dry_run")]
+    pub(crate) dry_run: bool,
+    /// A further directory of releases whose parts are kept; may be given several times
+    #[arg(
+        long,
+        alias = "additional_software_directory",
+        value_name = "DIRECTORY"
+    )]
+    pub(crate) additional_software_directory: Vec<PathBuf>,
+}
