@@ -1,10 +1,18 @@
-//! What an administrator runs on a node besides its daily work: `node prune` (N 6.5).
+//! What an administrator runs on a node besides its daily work: `node boot` (N 6.1), `node prune`
+//! (N 6.5).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod namespaces;
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
-use testkit::{Peer, Rig};
+use namespaces::{in_namespaces, sh};
+use rustix::process::Signal;
+use testkit::{Peer, Rig, Running};
+
+const DEADLINE: Duration = Duration::from_secs(60);
 
 fn write(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -96,4 +104,75 @@ fn n_6_5_upstreams_prune_finds_the_same() {
     let theirs = peer.node(&rig, &["prune", "--dry-run"]).run().ok();
     let ours = rig.run(&["node", "prune", "--dry-run"]).ok();
     assert_eq!(named(&ours.stdout), named(&theirs.stderr), "{theirs}{ours}");
+}
+
+/// A formatted node whose partitions are as the Master wants them, with a Master that is away.
+fn restarted() -> Rig {
+    let rig = Rig::builder(env!("CARGO_BIN_EXE_slapos"))
+        .partitions(2)
+        .build();
+    rig.start();
+    for name in ["part0", "part1"] {
+        fs::write(rig.partition(name).join(".timestamp"), "1").unwrap();
+    }
+    fs::create_dir(rig.path().join("inst/other")).unwrap();
+    fs::write(rig.path().join("inst/other/.timestamp"), "1").unwrap();
+    rig.stop_master(0);
+    rig
+}
+
+fn marks(rig: &Rig) -> usize {
+    let names = ["part0", "part1", "other"];
+    names
+        .iter()
+        .filter(|name| rig.partition(name).join(".timestamp").exists())
+        .count()
+}
+
+fn boot(rig: &Rig, arguments: &[&str]) -> Running {
+    rig.slapos(["node", "boot"])
+        .args(arguments)
+        .start(&rig.path().join("log/boot.log"))
+}
+
+#[test]
+fn n_6_1_boot_waits_for_the_master_and_has_everything_processed() {
+    let rig = restarted();
+    let mut boot = boot(&rig, &["-m", "whatever"]);
+    let said = boot.wait_for_output("cannot reach the Master", DEADLINE);
+    assert!(said.contains("trying again in 1 s"), "{said}");
+    assert_eq!(marks(&rig), 3, "nothing is forgotten yet");
+    rig.start_master();
+    assert_eq!(boot.wait(DEADLINE), 0, "{}", boot.output());
+    let said = boot.output();
+    assert!(said.contains("telling the Master"), "{said}");
+    assert_eq!(marks(&rig), 1, "what is no partition keeps its own: {said}");
+}
+
+#[test]
+fn n_6_1_boot_gives_up_and_ends_when_asked() {
+    let rig = restarted();
+    let run = rig.run(&["node", "boot", "--timeout", "1"]).exits(1);
+    let run = run.says("gave up after 1 s");
+    assert_eq!(marks(&rig), 1, "{run}");
+
+    let mut boot = boot(&rig, &[]);
+    boot.wait_for_output("cannot reach the Master", DEADLINE);
+    boot.signal(Signal::INT);
+    assert_eq!(boot.wait(DEADLINE), 130, "{}", boot.output());
+}
+
+#[test]
+fn n_6_1_boot_waits_for_ipv6() {
+    if !in_namespaces("n_6_1_boot_waits_for_ipv6") {
+        return;
+    }
+    let rig = namespaces::rig(1, &[]);
+    rig.start_master();
+    sh("ip address del fd00:1:2::1/48 dev up0");
+    let mut boot = boot(&rig, &[]);
+    boot.wait_for_output("no global IPv6 address on up0 yet", DEADLINE);
+    sh("ip address add fd00:1:2::1/48 dev up0 nodad");
+    assert_eq!(boot.wait(DEADLINE), 0, "{}", boot.output());
+    assert!(sh("ip address show up0").contains("fd00:1:2::2"));
 }

@@ -8,12 +8,14 @@
 //! - [`instance::run`] makes every partition what its instance shall be;
 //! - [`promise::run`] checks whether instances work;
 //! - [`report::run`] reports usage and removes instances that were given up;
+//! - [`boot::run`] brings a node back to work after the machine was restarted;
 //! - [`prune::run`] removes shared parts that no release uses.
 //!
 //! The Master's wish comes in as a document, what differs from the disk is decided without I/O
 //! (`instance::plan`), then done. Absence of information never stops or destroys anything. Files in
 //! partitions are handled as what they are, files of strangers (`safe_fs`). The crate never prints.
 
+pub mod boot;
 mod cancel;
 pub mod cgroup;
 mod child;

@@ -38,6 +38,7 @@ pub(crate) enum NodeCommand {
     Promise(Promise),
     /// Ask the Master to have everything on this node processed again
     Bang(Bang),
+    Boot(super::upkeep::Boot),
     Prune(super::upkeep::Prune),
     /// Control the services, with supervisorctl's words
     Supervisorctl(Supervisorctl),

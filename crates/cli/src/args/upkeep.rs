@@ -29,3 +29,23 @@ pub(crate) struct Prune {
     )]
     pub(crate) additional_software_directory: Vec<PathBuf>,
 }
+
+/// Bring this node back to work after the machine was restarted
+///
+/// Waits for the network, prepares the machine as `slapos node format` does, tells the Master, and
+/// has every partition processed again by the next `slapos node instance`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  slapos node boot
+  @reboot root slapos node boot --log-file /opt/slapos/log/slapos-node-format.log     in /etc/cron.d
+
+Exit codes: 0 the Master knows; 1 it did not answer in time, partitions are processed once it does.")]
+pub(crate) struct Boot {
+    /// Give up after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    pub(crate) timeout: u64,
+    /// Accepted for compatibility
+    #[arg(short, long, hide = true)]
+    pub(crate) message: Option<String>,
+}

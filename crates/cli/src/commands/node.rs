@@ -94,6 +94,7 @@ pub(crate) fn run(arguments: Node, global: &Global) -> CommandResult {
             let config = load(&file, &Overrides::new())?;
             usage::run(&config, usage.output)
         }
+        NodeCommand::Boot(boot) => super::upkeep::boot(&boot, &file, cancel, &progress),
         NodeCommand::Prune(prune) => {
             let config = load(&file, &Overrides::new())?;
             stop_on_interrupt(&cancel)?;
@@ -114,7 +115,7 @@ pub(crate) fn run(arguments: Node, global: &Global) -> CommandResult {
     }
 }
 
-fn done(result: Result<Outcome, node::Error>) -> CommandResult {
+pub(super) fn done(result: Result<Outcome, node::Error>) -> CommandResult {
     Ok(ExitCode::from(result?.exit_code()))
 }
 
@@ -122,7 +123,7 @@ fn load(file: &Path, overrides: &Overrides) -> Result<NodeConfig, Failure> {
     NodeConfig::load(file, overrides).map_err(unusable)
 }
 
-fn unusable(error: ConfigError) -> Failure {
+pub(super) fn unusable(error: ConfigError) -> Failure {
     let failure = Failure::of(&error);
     match error {
         ConfigError::Read { .. } => failure

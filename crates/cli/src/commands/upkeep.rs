@@ -1,16 +1,49 @@
 //! What an administrator runs on a node besides its daily work (N 6).
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
+use node::boot;
 use node::prune::{self, Unused};
 use node::{Cancel, NodeConfig, Observer};
 
-use crate::args::upkeep::Prune;
+use super::node::{done, unusable};
+use crate::args::upkeep::{Boot, Prune};
 use crate::failure::Failure;
-use crate::{CommandResult, output};
+use crate::{CommandResult, interrupt, output};
 
 /// What upstream's `node prune` ends with when it refuses.
 const PRUNE_REFUSED: u8 = 255;
+
+/// How long an interrupted boot may take to end by itself. Whatever it does may be killed: only an
+/// answer of the Master's or of a name server takes longer.
+const INTERRUPTED: Duration = Duration::from_secs(1);
+
+pub(super) fn boot(
+    arguments: &Boot,
+    file: &Path,
+    cancel: Cancel,
+    observer: &dyn Observer,
+) -> CommandResult {
+    let stop = cancel.clone();
+    interrupt::on_interrupt(move || {
+        stop.cancel();
+        std::thread::spawn(|| {
+            std::thread::sleep(INTERRUPTED);
+            std::process::exit(130);
+        });
+    })?;
+    let options = boot::Options {
+        timeout: Duration::from_secs(arguments.timeout),
+        cancel,
+    };
+    match boot::run(file, &options, observer) {
+        Err(node::Error::Config(error)) => Err(unusable(error)),
+        Err(node::Error::Cancelled) => Err(Failure::interrupted()),
+        other => done(other),
+    }
+}
 
 pub(super) fn prune(
     arguments: Prune,
