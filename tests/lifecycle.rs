@@ -397,6 +397,14 @@ fn a_promise_that_fails_is_told_to_everybody() {
     };
     assert!(told().starts_with("#error"), "{}", told());
     assert!(told().contains("the promise says 1"), "{}", told());
+    let failing = || {
+        let run = rig.run(&["service", "promises", "sick", "--failing", "-o", "name"]);
+        run.ok().stdout
+    };
+    assert_eq!(failing(), "healthy\n");
+    rig.run(&["service", "promises", "sick", "-o", "table"])
+        .ok()
+        .says("the promise says 1");
     rig.node("promise", &[]).exits(2);
     rig.node("promise", &["--only", "part1"]).ok();
 
@@ -404,6 +412,7 @@ fn a_promise_that_fails_is_told_to_everybody() {
         .ok();
     rig.node("instance", &[]).ok();
     assert!(told().starts_with("#access"), "{}", told());
+    assert_eq!(failing(), "");
     rig.node("promise", &[]).ok();
     rig.shut_down();
 }

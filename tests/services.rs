@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use slap::document::TextDict;
 use slap::{NodeId, PartitionId, Value};
-use slap_client::{Client, Identity, Request, Settings, Trust};
+use slap_client::{Client, Identity, PromiseTold, Request, Settings, Trust};
 use testkit::{Invocation, Rig, Run, eventually};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -299,6 +299,98 @@ fn a_service_is_watched_changed_and_destroyed() {
     world
         .run(&["service", "info", "blog", "-o", "table"])
         .exits(2);
+}
+
+/// What a node tells of promises is there at once, with the history of what failed.
+#[test]
+fn promises_that_fail_are_shown_with_their_history() {
+    let world = World::new(2);
+    world.supply(RELEASE);
+    world.run(&["request", "blog", RELEASE]).ok();
+    world.request_by(0, "db");
+    let (speaker, node) = (&world.speaker, &world.node);
+    let promise = |title: &str, failed: bool, message: &str| PromiseTold {
+        title: title.to_owned(),
+        failed,
+        message: message.to_owned(),
+        checked_at: 1,
+        next_check_at: None,
+    };
+    world
+        .run(&["service", "promises", "blog", "-o", "table"])
+        .ok()
+        .says("No node has told of promises yet");
+    let watch_log = world.rig.path().join("log/watch.log");
+    let mut follow = world
+        .slapos(&["service", "events", "blog", "--follow"])
+        .start(&watch_log);
+    let tell = |number: usize, promises: &[PromiseTold]| {
+        let told = speaker.tell_promises(node, &partition(number), promises);
+        assert_eq!(told.unwrap(), Some(()));
+    };
+    tell(
+        0,
+        &[promise("page", false, "fine"), promise("disk", false, "")],
+    );
+    let full = promise("disk", true, "no space\nleft");
+    tell(1, &[full, promise("page", false, "")]);
+    world.shows(
+        &["service", "promises", "blog", "-o", "table"],
+        &[
+            "INSTANCE",
+            "db",
+            "disk",
+            "fails",
+            "no space left",
+            "blog",
+            "well",
+        ],
+    );
+    let failing = &["service", "promises", "blog", "--failing", "-o", "name"];
+    assert_eq!(world.run(failing).ok().stdout, "disk\n");
+    let list = world.run(&["service", "promises", "blog"]).ok().json();
+    assert_eq!(list.as_array().unwrap().len(), 4);
+    assert_eq!(list[3]["instance"], "db");
+    world.shows(
+        &["service", "info", "blog", "-o", "table"],
+        &["1 of 4 fail: disk of db (slapos service promises blog)"],
+    );
+    tell(1, &[promise("disk", false, ""), promise("page", false, "")]);
+    world.shows(
+        &["service", "info", "blog", "-o", "table"],
+        &["4, all well"],
+    );
+    world.shows(
+        &["service", "events", "blog"],
+        &[
+            "db  promise disk fails: no space left",
+            "promise disk is well again",
+        ],
+    );
+    eventually("who follows is told", SOON, || {
+        let said = follow.output();
+        if said.contains("promise disk is well again") {
+            Ok(())
+        } else {
+            Err(said)
+        }
+    });
+    follow.kill();
+    // While it is waited for, the promise that fails is named.
+    speaker
+        .instance_error(
+            node,
+            &partition(0),
+            "Promise 'page.py' failed with output: no",
+            None,
+        )
+        .unwrap();
+    tell(0, &[promise("page", true, "nobody answers")]);
+    world
+        .run(&["service", "wait", "blog", "--timeout", "1s"])
+        .exits(2)
+        .says("promise page fails: nobody answers");
+    world.run(&["service", "promises", "nope"]).exits(2);
 }
 
 #[test]

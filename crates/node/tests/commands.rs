@@ -30,6 +30,115 @@ fn run_report(node: &Node) -> Outcome {
     report::run(&node.config(""), &options, &LogObserver).unwrap()
 }
 
+/// Our own call, beside upstream's reports.
+const TELL_PROMISES: &str = "slapos.put.v0.software_instance_promise_list";
+
+/// An instance with these files among what is its own.
+fn with_files(files: &'static [(&'static str, &'static str)]) -> (Node, Fake) {
+    let (node, mut fake) = (Node::new(1), Fake::new());
+    node.with_release();
+    let fine = fake.partition;
+    fake.partition = Box::new(move |job, output| {
+        for (name, text) in files {
+            script(&job.directory.join(name), text);
+        }
+        fine(job, output)
+    });
+    node.want("part0", InstanceState::Started, "1");
+    (node, fake)
+}
+
+/// Runs the promises of an unchanged instance as if their time had come; what the Master was called.
+fn check_again(node: &Node, fake: &Fake) -> Vec<String> {
+    let _ = fs::remove_dir_all(node.path("inst/part0/.slapgrid/promise/cache"));
+    run_instance(node, fake).unwrap();
+    node.master.calls()
+}
+
+#[test]
+fn the_master_is_told_how_promises_are_when_that_changes() {
+    let (node, fake) = with_files(&[("etc/promise/check", "test ! -e bad")]);
+    node.master.answer(TELL_PROMISES, &[(200, "{}")]);
+    node.master.edit(|document| {
+        document.partitions[0].access_status = Some("#access ok".to_owned());
+    });
+    run_instance(&node, &fake).unwrap();
+    assert_eq!(
+        node.master.calls(),
+        [
+            TELL_PROMISES,
+            "startedComputerPartition computer_partition_id=part0"
+        ]
+    );
+    assert!(check_again(&node, &fake).is_empty(), "nothing new");
+    fs::write(node.path("inst/part0/bad"), "").unwrap();
+    // An executable has to fail three times in a row.
+    assert!(check_again(&node, &fake).is_empty());
+    assert!(check_again(&node, &fake).is_empty());
+    assert_eq!(
+        check_again(&node, &fake),
+        [
+            TELL_PROMISES,
+            "softwareInstanceError computer_partition_id=part0 error_log=Promise 'check' failed \
+             with output: "
+        ]
+    );
+    fs::remove_file(node.path("inst/part0/bad")).unwrap();
+    assert_eq!(check_again(&node, &fake), [TELL_PROMISES]);
+}
+
+#[test]
+fn a_master_without_the_call_is_left_alone() {
+    let (node, fake) = with_files(&[("etc/promise/check", "exit 1")]);
+    node.master.answer(TELL_PROMISES, &[(404, "")]);
+    run_instance(&node, &fake).unwrap();
+    run_instance(&node, &fake).unwrap();
+    let mut calls = node.master.calls();
+    calls.retain(|call| call == TELL_PROMISES);
+    assert_eq!(calls, [TELL_PROMISES]);
+}
+
+/// N 4.4: a plugin that sees an anomaly has the instance processed again, also where its release
+/// brings no library to tell the Master.
+#[test]
+fn n_4_4_an_anomaly_bangs() {
+    const PLUGIN: &str = "\
+from zope.interface import implementer
+from slapos.grid.promise import interface
+from slapos.grid.promise.generic import GenericPromise
+import os
+
+@implementer(interface.IPromise)
+class RunPromise(GenericPromise):
+  def sense(self):
+    (self.logger.error if os.path.exists('bad') else self.logger.info)('said')
+";
+    let (node, mut fake) = with_files(&[]);
+    node.master.answer(TELL_PROMISES, &[(200, "{}")]);
+    let fine = fake.partition;
+    fake.partition = Box::new(move |job, output| {
+        let path = job.directory.join("etc/plugin/state.py");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, PLUGIN).unwrap();
+        fine(job, output)
+    });
+    node.master.edit(|document| {
+        document.partitions[0].access_status = Some("#access ok".to_owned());
+    });
+    run_instance(&node, &fake).unwrap();
+    node.master.calls();
+    fs::write(node.path("inst/part0/bad"), "").unwrap();
+    assert_eq!(
+        check_again(&node, &fake),
+        [
+            "softwareInstanceBang computer_partition_id=part0 message=Promise state is failing",
+            TELL_PROMISES,
+            "softwareInstanceError computer_partition_id=part0 error_log=Promise 'state.py' failed \
+             with output: said",
+        ]
+    );
+}
+
 #[test]
 fn the_life_of_an_instance() {
     let (node, fake) = (Node::new(2), Fake::new());
@@ -153,6 +262,7 @@ fn what_fails_in_one_partition_is_reported_and_the_others_go_on() {
     }
     assert_eq!(run_instance(&node, &fake).unwrap(), Outcome::Failure);
     let mut calls = node.master.calls();
+    calls.retain(|call| call != TELL_PROMISES);
     calls.sort();
     assert_eq!(
         calls,

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
+use slap::{NodeId, PartitionId};
 
 use crate::error::Error;
 use crate::slap_api::Client;
@@ -83,6 +84,46 @@ pub struct ServiceInstance {
     pub sla: Map<String, Json>,
     /// What it published.
     pub connection: Map<String, Json>,
+    /// How many promises its node told of, where it did.
+    pub promises: Option<i64>,
+    /// Those of them that fail, the first ones: titles and what they say.
+    pub failing: Vec<(String, String)>,
+}
+
+/// A promise of an instance, as its node told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromiseState {
+    /// The title of its instance.
+    pub instance: String,
+    /// The reference of its instance.
+    pub reference: String,
+    /// Its title.
+    pub title: String,
+    /// Whether it fails.
+    pub failed: bool,
+    /// What it said when it was told of.
+    pub message: String,
+    /// Since when it fails or does not, in microseconds since 1970.
+    pub since: i64,
+    /// When it was run before it was told of.
+    pub checked_at: i64,
+    /// When it was to be run again then.
+    pub next_check_at: Option<i64>,
+}
+
+/// What a node tells of a promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromiseTold {
+    /// Its title.
+    pub title: String,
+    /// Whether it fails.
+    pub failed: bool,
+    /// What it said.
+    pub message: String,
+    /// When it was run, in microseconds since 1970.
+    pub checked_at: i64,
+    /// When it is to be run again.
+    pub next_check_at: Option<i64>,
 }
 
 /// A whole instance tree.
@@ -266,7 +307,38 @@ fn instance(entry: &Json) -> ServiceInstance {
         parameters: object(entry, "parameters"),
         sla: object(entry, "sla_parameters"),
         connection: object(entry, "connection_parameters"),
+        promises: entry["promise_count"].as_i64(),
+        failing: entries(entry, "failing_promise_list")
+            .map(|promise| (text(promise, "title"), text(promise, "message")))
+            .collect(),
     }
+}
+
+fn promise(entry: &Json) -> PromiseState {
+    let number = |name: &str| entry[name].as_i64();
+    PromiseState {
+        instance: text(entry, "instance_title"),
+        reference: text(entry, "instance_guid"),
+        title: text(entry, "title"),
+        failed: entry["failed"] == true,
+        message: text(entry, "message"),
+        since: number("since").unwrap_or_default(),
+        checked_at: number("checked_at").unwrap_or_default(),
+        next_check_at: number("next_check_at"),
+    }
+}
+
+fn told(promise: &PromiseTold) -> Json {
+    let mut document = json!({
+        "title": promise.title,
+        "failed": promise.failed,
+        "message": promise.message,
+        "checked_at": promise.checked_at,
+    });
+    if let Some(next) = promise.next_check_at {
+        document["next_check_at"] = json!(next);
+    }
+    document
 }
 
 fn service(entry: &Json) -> Service {
@@ -367,6 +439,36 @@ impl Client {
         let call = "slapos.get.v0.instance_tree_detail";
         let answer = self.json(call, &json!({"title": title}))?;
         Ok(answer.as_ref().map(service))
+    }
+
+    /// The promises of an instance tree, by its title; those of the root first.
+    ///
+    /// # Errors
+    /// As [`Client::whole_service`].
+    pub fn service_promises(&self, title: &str) -> Result<Option<Vec<PromiseState>>, Error> {
+        let call = "slapos.allDocs.v0.instance_tree_promise_list";
+        let answer = self.json(call, &json!({"title": title}))?;
+        Ok(answer.map(|answer| entries(&answer, "result_list").map(promise).collect()))
+    }
+
+    /// Tells how the promises of the instance on a partition are: all of them.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn tell_promises(
+        &self,
+        node: &NodeId,
+        partition: &PartitionId,
+        promises: &[PromiseTold],
+    ) -> Result<Option<()>, Error> {
+        let list: Vec<Json> = promises.iter().map(told).collect();
+        let input = json!({
+            "computer_guid": node.as_str(),
+            "compute_partition_id": partition.as_str(),
+            "promise_list": list,
+        });
+        let call = "slapos.put.v0.software_instance_promise_list";
+        Ok(self.json(call, &input)?.map(drop))
     }
 
     /// What happened to an instance tree, the latest first.

@@ -29,8 +29,8 @@ mod url;
 
 pub use cloud::{Changes, Cloud, Order, WaitError, similar};
 pub use detail::{
-    EventRange, NodePartition, NodeRelease, NodeState, Report, Service, ServiceEvent,
-    ServiceInstance, ServiceSummary, UpgradeAnswer,
+    EventRange, NodePartition, NodeRelease, NodeState, PromiseState, PromiseTold, Report, Service,
+    ServiceEvent, ServiceInstance, ServiceSummary, UpgradeAnswer,
 };
 pub use enrol::{Authority, Enrolled, Enrolment, Fingerprint, NotAFingerprint};
 pub use error::Error;

@@ -13,6 +13,7 @@
 //! - [`json_rpc`] are the JSON calls, as data: names, schemas, answers, errors (P 3); [`json`]
 //!   writes JSON as Python does;
 //! - [`parameters`] says what of a request's parameters can be kept and sent back;
+//! - [`promises`] is how the promises of an instance are, and what of that is news;
 //! - [`status`] is what nodes report, and what is told about it (P 1.6);
 //! - [`Problem`] is what cannot be answered, as a status and a text.
 
@@ -25,6 +26,7 @@ pub mod json;
 pub mod json_rpc;
 pub mod parameters;
 mod problem;
+pub mod promises;
 pub mod status;
 
 pub use description::NodeDescription;

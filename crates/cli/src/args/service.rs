@@ -21,6 +21,8 @@ pub(crate) enum Service {
     Events(ServiceEvents),
     /// Show the errors that nodes reported of one of your instances
     Logs(ServiceEvents),
+    /// Show the promises of one of your instances: which fail, since when, and what they say
+    Promises(ServicePromises),
     /// Wait until an instance is what it is asked to be
     Wait(ServiceWait),
     /// Open the address an instance has published in a browser
@@ -73,6 +75,21 @@ pub(crate) struct ServiceTree {
     #[arg(value_name = "TITLE")]
     pub(crate) title: InstanceTitle,
     /// How to print [default: a drawing]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<OutputFormat>,
+    #[command(flatten)]
+    pub(crate) config: ClientConfig,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServicePromises {
+    /// Title of the instance
+    #[arg(value_name = "TITLE")]
+    pub(crate) title: InstanceTitle,
+    /// Only those that fail
+    #[arg(long)]
+    pub(crate) failing: bool,
+    /// How to print [default: table on a terminal, JSON otherwise]
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) output: Option<OutputFormat>,
     #[command(flatten)]

@@ -47,6 +47,14 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "service promises",
+        &[
+            "slapos service promises hello",
+            "slapos service promises hello --failing",
+            "slapos service promises hello --output json | jq -r '.[] | select(.failed).promise'",
+        ],
+    ),
+    (
         "service start",
         &[
             "slapos service start hello",

@@ -317,7 +317,10 @@ fn calls(world: &World, api: Api, name: &str, verb: Verb) -> Option<Vec<(&'stati
                 | "instance_tree_detail_list"
                 | "software_product_list",
             ) => json!({}),
-            (_, "instance_tree_detail" | "instance_tree_event_list") => json!({"tree_guid": tree}),
+            (
+                _,
+                "instance_tree_detail" | "instance_tree_event_list" | "instance_tree_promise_list",
+            ) => json!({"tree_guid": tree}),
             (_, "instance_tree_upgrade") => json!({"tree_guid": tree, "policy": "ask"}),
             (_, "compute_node_detail" | "compute_node_event_list") => {
                 json!({"computer_guid": node})
@@ -358,6 +361,9 @@ fn calls(world: &World, api: Api, name: &str, verb: Verb) -> Option<Vec<(&'stati
             ("put", "software_instance_reported_state") => {
                 json!({"instance_guid": web, "reported_state": "started"})
             }
+            ("put", "software_instance_promise_list") => json!({
+                "computer_guid": node, "compute_partition_id": "slappart0", "promise_list": []
+            }),
             ("put", "software_instance_title") => json!({"instance_guid": web, "title": "web"}),
             _ => return None,
         };

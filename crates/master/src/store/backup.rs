@@ -48,6 +48,7 @@ const TABLES: &[(&str, &[&str])] = &[
     ("tree", &["id"]),
     ("instance", &["id"]),
     ("instance_key", &["instance_id"]),
+    ("instance_promises", &["instance_id"]),
     ("product", &["id"]),
     ("product_release", &["product_id", "release_id"]),
     ("product_type", &["product_id", "software_type"]),

@@ -128,6 +128,26 @@ for_each_database! {
         assert_eq!(tables(&database), ["audit", "setting", "upgrade_decision"]);
     }
 
+    async fn a_database_of_the_first_schema_is_brought_up_to_date(database: TestDatabase) {
+        let dialect = {
+            let store = open(database.url()).unwrap();
+            store.read(|sql| Ok(sql.dialect())).await.unwrap()
+        };
+        let old = if database.is_shared() {
+            TestDatabase::postgres().unwrap()
+        } else {
+            TestDatabase::sqlite()
+        };
+        execute(&old, &dialect.schema(include_str!("schema/1.sql")));
+        execute(&old, "INSERT INTO setting VALUES ('schema', '1');
+            INSERT INTO release (url) VALUES ('kept');");
+        let store = open(old.url()).unwrap();
+        assert_eq!(releases(&store).await, ["kept"]);
+        let version = store.read(|sql| Ok(schema::setting(sql, "schema")?)).await.unwrap();
+        assert_eq!(version, Some(SCHEMA_VERSION.to_string()));
+        assert!(tables(&old).iter().any(|table| table == "instance_promises"));
+    }
+
     async fn changes_wake_whoever_waits(database: TestDatabase) {
         let hub = Arc::new(Hub::default());
         let here = Store::open(&Database::parse(database.url()).unwrap(), Arc::clone(&hub)).unwrap();

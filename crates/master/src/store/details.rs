@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use slap::InstanceState;
+use slap_server::promises::Promise;
 
 use super::documents::{installation_from_row, installations, on_node};
 use super::instances::{self, select_instances};
@@ -45,6 +46,8 @@ pub struct WholeTree {
     pub created_at: Timestamp,
     /// Its instances, the root first, then in the order they came; with why they wait.
     pub members: Vec<(InstanceRecord, Option<String>)>,
+    /// The promises of those that shall be started, where their nodes told of them.
+    pub promises: BTreeMap<InstanceKey, Vec<Promise>>,
     /// Whether these are all.
     pub complete: bool,
 }
@@ -216,7 +219,12 @@ impl Store {
                 };
                 members.push((found.record, why));
             }
+            let promises = super::promises::of_tree(sql, tree)?;
             Ok(WholeTree {
+                promises: promises
+                    .into_iter()
+                    .map(|(key, (_, promises))| (key, promises))
+                    .collect(),
                 key: tree,
                 title,
                 project: ProjectKey(row.int(0)?),

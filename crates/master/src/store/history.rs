@@ -41,6 +41,7 @@ const TOLD: &[&str] = &[
     "placed",
     "publish",
     "report",
+    "promise",
     "bang",
     "rename",
     "destroyed",

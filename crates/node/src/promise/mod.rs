@@ -8,6 +8,7 @@ mod plugin;
 mod rules;
 mod runners;
 mod schedule;
+mod told;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -22,6 +23,7 @@ use schedule::{Due, due};
 
 pub use runners::Runners;
 pub use schedule::next_due;
+pub(crate) use told::forget;
 
 use crate::cancel::Cancel;
 use crate::config::NodeConfig;
@@ -134,7 +136,7 @@ const SIDE_BY_SIDE_MAX: usize = 8;
 /// What running promises needs besides the partition.
 pub(crate) struct Checks<'a> {
     pub(crate) config: &'a NodeConfig,
-    /// To pass on a bang; without it nobody is told anything.
+    /// To pass on a bang and to tell how promises are; without it nobody is told anything.
     pub(crate) client: Option<&'a Client>,
     pub(crate) runners: &'a Runners,
     pub(crate) cancel: &'a Cancel,
@@ -201,6 +203,7 @@ pub(crate) fn check(
         ))
     })?;
     if promises.is_empty() {
+        told::tell(checks, partition, None, &promises);
         return Ok(());
     }
     let files = Files::open(partition).map_err(|error| PromiseError::Broken(error.to_string()))?;
@@ -242,6 +245,7 @@ pub(crate) fn check(
             first_failure.get_or_insert(text);
         }
     }
+    told::tell(checks, partition, Some(&files), &promises);
     if skipped > 0 {
         output(&format!("{skipped} promises didn't need to be checked."));
     }

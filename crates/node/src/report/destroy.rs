@@ -103,6 +103,8 @@ pub(super) fn remove_files(partition: &Partition<'_>) -> Result<(), Error> {
             }
         }
     }
+    crate::promise::forget(partition.config, partition.id())
+        .map_err(Error::io("forget the promises of", &partition.path))?;
     let storage = partition.config.instance_storage_home.trim();
     if !storage.is_empty() {
         empty_storage(Path::new(storage), partition.id().as_str())?;

@@ -2,9 +2,10 @@
 //! next report, and costs no write.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use slap_server::promises::{self, Promise};
 use slap_server::status::{Record, Report};
 
 use crate::domain::Place;
@@ -22,11 +23,14 @@ pub(crate) enum Subject {
 
 /// The last word about each subject.
 #[derive(Debug, Default)]
-pub(crate) struct Reports(Mutex<HashMap<Subject, Record>>);
+pub(crate) struct Reports {
+    records: Mutex<HashMap<Subject, Record>>,
+    promises: Mutex<HashMap<Place, Vec<Promise>>>,
+}
 
 impl Reports {
     pub(crate) fn note(&self, subject: Subject, report: Report<'_>) {
-        let mut records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut records = lock(&self.records);
         let now = SystemTime::now();
         if records.len() >= SUBJECTS_MAX && !records.contains_key(&subject) {
             records.retain(|_, record| !record.is_outdated(now));
@@ -40,15 +44,37 @@ impl Reports {
 
     /// The subject is gone; what comes in its place starts without a record.
     pub(crate) fn forget(&self, subject: &Subject) {
-        let mut records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        records.remove(subject);
+        lock(&self.records).remove(subject);
+        if let Subject::Partition(place) = subject {
+            lock(&self.promises).remove(place);
+        }
+    }
+
+    /// What the node of a partition tells of its promises.
+    pub(crate) fn note_promises(&self, place: Place, mut told: Vec<Promise>) {
+        let mut known = lock(&self.promises);
+        if known.len() >= SUBJECTS_MAX && !known.contains_key(&place) {
+            return;
+        }
+        let before = known.get(&place).map(Vec::as_slice).unwrap_or_default();
+        promises::follow(before, &mut told);
+        known.insert(place, told);
+    }
+
+    /// The promises of the instance on a partition, if its node told of them.
+    pub(crate) fn promises(&self, place: &Place) -> Option<Vec<Promise>> {
+        lock(&self.promises).get(place).cloned()
     }
 
     pub(crate) fn get(&self, subject: &Subject) -> Option<Record> {
-        let records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        records
+        lock(&self.records)
             .get(subject)
             .filter(|record| !record.is_outdated(SystemTime::now()))
             .cloned()
     }
+}
+
+/// A thread that panicked leaves what was reported as it was.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -82,10 +82,12 @@ impl Cloud {
                     "waiting for a partition".to_owned()
                 }
                 (_, RequestReply::NotReady { why }) => why,
-                (_, RequestReply::Allocated(document)) => match self.look(&document, goal)? {
-                    Seen::Ready => return Ok(Some(*document)),
-                    Seen::NotYet(said) => said,
-                },
+                (_, RequestReply::Allocated(document)) => {
+                    match self.look(order.title.as_str(), &document, goal)? {
+                        Seen::Ready => return Ok(Some(*document)),
+                        Seen::NotYet(said) => said,
+                    }
+                }
             };
             progress(&said);
             let now = Instant::now();
@@ -108,7 +110,28 @@ impl Cloud {
         }
     }
 
-    fn look(&self, document: &InstanceDocument, goal: InstanceState) -> Result<Seen, Error> {
+    /// The promises of an instance that fail, in words, where the Master tells.
+    fn failing(&self, title: &str, guid: Option<&str>) -> Option<String> {
+        let service = self.client().whole_service(title).ok()??;
+        let instance = service
+            .instances
+            .into_iter()
+            .find(|instance| Some(instance.reference.as_str()) == guid)?;
+        let (first, message) = instance.failing.first()?;
+        let more = match instance.failing.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        let message = message.lines().last().unwrap_or_default();
+        Some(format!("promise {first} fails{more}: {message}"))
+    }
+
+    fn look(
+        &self,
+        title: &str,
+        document: &InstanceDocument,
+        goal: InstanceState,
+    ) -> Result<Seen, Error> {
         let place = format!("on {} of {}", document.partition, document.node);
         let published = goal == InstanceState::Stopped || !document.connection.is_empty();
         let published_or = || {
@@ -132,10 +155,14 @@ impl Cloud {
             Ok(status) if status.no_data || status.current == Some(false) => Ok(Seen::NotYet(
                 format!("{place}, waiting for the node to process it"),
             )),
-            Ok(status) if status.text.starts_with("#error") => Ok(Seen::NotYet(format!(
-                "{place}, failed and tried again: {}",
-                status.text.trim_start_matches("#error").trim()
-            ))),
+            Ok(status) if status.text.starts_with("#error") => {
+                let promise = self.failing(title, document.guid.as_deref());
+                let said = promise.unwrap_or_else(|| {
+                    let text = status.text.trim_start_matches("#error");
+                    format!("failed and tried again: {}", text.trim())
+                });
+                Ok(Seen::NotYet(format!("{place}, {said}")))
+            }
             Ok(status) if status.state == goal.as_str() => Ok(Seen::Ready),
             Ok(_) => Ok(Seen::NotYet(format!("{place}, not yet {goal}"))),
             Err(error) if error.is_master_unreachable() => Ok(Seen::NotYet(error.to_string())),

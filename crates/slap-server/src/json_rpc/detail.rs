@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use slap::InstanceState;
 
 use super::schema::{Kind, Member, may, need};
+use crate::promises::Promise;
 use crate::status::Record;
 
 /// How an instance is, as far as its Master knows.
@@ -126,6 +127,26 @@ pub struct InstanceDetail {
     pub connection: Map<String, Value>,
     /// When it was last asked to be something else, or processed again.
     pub changed: SystemTime,
+    /// Its promises, where its node told of them and it shall be started.
+    pub promises: Option<Vec<Promise>>,
+}
+
+/// Promises of an instance that fail and are named with it.
+const FAILING_MAX: usize = 20;
+
+/// A promise in a list.
+pub fn promise(promise: &Promise, instance: (&str, &str)) -> Value {
+    let mut document = json!({
+        "instance_guid": instance.0,
+        "instance_title": instance.1,
+        "title": promise.title,
+        "failed": promise.failed,
+        "message": promise.message,
+        "since": promise.since,
+        "checked_at": promise.checked_at,
+    });
+    put(&mut document, "next_check_at", promise.next_check_at);
+    document
 }
 
 /// What is there only where it is known.
@@ -181,6 +202,22 @@ impl From<InstanceDetail> for Value {
         let (node, partition) = instance.place.unzip();
         put(&mut document, "computer_guid", node);
         put(&mut document, "compute_partition_id", partition);
+        if let Some(promises) = instance.promises {
+            put(&mut document, "promise_count", Some(promises.len()));
+            let failing: Vec<Value> = promises
+                .iter()
+                .filter(|promise| promise.failed)
+                .take(FAILING_MAX)
+                .map(|promise| {
+                    json!({
+                        "title": promise.title,
+                        "message": promise.message,
+                        "since": promise.since,
+                    })
+                })
+                .collect();
+            put(&mut document, "failing_promise_list", Some(failing));
+        }
         document
     }
 }
@@ -426,6 +463,35 @@ pub(super) const INSTANCE: &[Member] = &[
     need("sla_parameters", Kind::Object),
     need("connection_parameters", Kind::Object),
     need("changed_at", Kind::Integer),
+    may("promise_count", Kind::Integer),
+    may("failing_promise_list", Kind::List(FAILING)),
+];
+
+const FAILING: &[Member] = &[
+    need("title", Kind::Text),
+    need("message", Kind::Text),
+    need("since", Kind::Integer),
+];
+
+/// Members of [`promise`].
+pub(super) const PROMISE: &[Member] = &[
+    need("instance_guid", Kind::Text),
+    need("instance_title", Kind::Text),
+    need("title", Kind::Text),
+    need("failed", Kind::Bool),
+    need("message", Kind::Text),
+    need("since", Kind::Integer),
+    need("checked_at", Kind::Integer),
+    may("next_check_at", Kind::Integer),
+];
+
+/// A promise a node tells of.
+pub(super) const PROMISE_TOLD: &[Member] = &[
+    need("title", Kind::Text),
+    need("failed", Kind::Bool),
+    may("message", Kind::Text),
+    may("checked_at", Kind::Integer),
+    may("next_check_at", Kind::Integer),
 ];
 
 /// Members of [`TreeDetail`].

@@ -201,6 +201,13 @@ methods! {
     TreeDetail "slapos.get.v0.instance_tree_detail"
         "Show an instance tree with all its instances"
         [SOME_TREE, SOME_TITLE] => Output::Document(detail::TREE);
+    TreePromises "slapos.allDocs.v0.instance_tree_promise_list"
+        "List the promises of an instance tree: those that fail, and those that do not"
+        [SOME_TREE, SOME_TITLE] => Output::List(detail::PROMISE);
+    Promises "slapos.put.v0.software_instance_promise_list"
+        "Tell how the promises of the instance on a partition are"
+        [NODE, need("compute_partition_id", Kind::Text),
+         need("promise_list", Kind::List(detail::PROMISE_TOLD))] => Output::Success;
     TreeUpgrade "slapos.put.v0.instance_tree_upgrade"
         "Answer the upgrade an instance tree is offered, or say whether it is asked for"
         [SOME_TREE, SOME_TITLE, may("answer", Kind::Word(&["accept", "reject"])),
@@ -229,6 +236,8 @@ impl Method {
                 | Method::NodeDetail
                 | Method::TreeDetail
                 | Method::TreeUpgrade
+                | Method::TreePromises
+                | Method::Promises
         )
     }
 

@@ -196,6 +196,11 @@ fn said(event: &ServiceEvent) -> String {
         "placed" => format!("placed on {}", text("at")),
         "publish" => format!("published {}", list("keys")),
         "report" => reported(text("status")),
+        "promise" if event.detail["failed"] == true => {
+            let message = text("message").replace('\n', " ");
+            format!("promise {} fails: {message}", text("promise"))
+        }
+        "promise" => format!("promise {} is well again", text("promise")),
         "bang" => format!("bang: {}", text("message")),
         "rename" => format!("renamed from {:?} to {:?}", text("from"), text("to")),
         "destroyed" => "destroyed".to_owned(),

@@ -5,6 +5,7 @@ mod change;
 mod events;
 mod info;
 mod list;
+mod promises;
 mod reach;
 mod whole;
 
@@ -20,6 +21,7 @@ pub(crate) fn run(command: &Service) -> CommandResult {
         Service::Tree(arguments) => whole::tree(arguments),
         Service::Events(arguments) => events::run(arguments, false),
         Service::Logs(arguments) => events::run(arguments, true),
+        Service::Promises(arguments) => promises::run(arguments),
         Service::Wait(arguments) => reach::wait(arguments),
         Service::Open(arguments) => reach::open(arguments),
         Service::Start(arguments) => change::start(arguments),

@@ -54,6 +54,12 @@ fn as_json(instance: &ServiceInstance) -> Json {
         "partition": instance.partition,
         "waiting-reason": instance.waiting,
         "reported": instance.report.text,
+        "promises": instance.promises,
+        "failing-promises": instance
+            .failing
+            .iter()
+            .map(|(title, message)| json!({"title": title, "message": message}))
+            .collect::<Vec<_>>(),
     })
 }
 
@@ -191,6 +197,9 @@ pub(super) fn readable(service: &Service, show_secrets: bool) -> String {
             format!("{}, since {since}", reported(&report.text)).trim_end_matches(", since "),
         );
     }
+    if let Some(promises) = promises(service) {
+        line("Promises", &promises);
+    }
     if service.instances.len() > 1 {
         text.push_str("\nInstances\n");
         for drawn in draw(service).lines() {
@@ -210,6 +219,39 @@ pub(super) fn readable(service: &Service, show_secrets: bool) -> String {
         entries(&mut text, "Connection parameters", &root.connection, hide);
     }
     text.trim_end().to_owned()
+}
+
+/// How the promises of a whole service are, in a line; none where no node told of any.
+fn promises(service: &Service) -> Option<String> {
+    let count: i64 = service
+        .instances
+        .iter()
+        .filter_map(|instance| instance.promises)
+        .sum();
+    let failing: Vec<String> = service
+        .instances
+        .iter()
+        .flat_map(|instance| {
+            instance.failing.iter().map(|(title, _)| {
+                if service.instances.len() > 1 {
+                    format!("{title} of {}", instance.title)
+                } else {
+                    title.clone()
+                }
+            })
+        })
+        .collect();
+    if count == 0 {
+        return None;
+    }
+    Some(match failing.len() {
+        0 => format!("{count}, all well"),
+        some => format!(
+            "{some} of {count} fail: {} (slapos service promises {})",
+            failing.join(", "),
+            service.title
+        ),
+    })
 }
 
 fn entries(text: &mut String, head: &str, values: &Map<String, Json>, hide: bool) {
@@ -305,6 +347,8 @@ mod tests {
             parameters: Map::new(),
             sla: Map::new(),
             connection: Map::new(),
+            promises: None,
+            failing: Vec::new(),
         }
     }
 

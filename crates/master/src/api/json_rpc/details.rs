@@ -62,6 +62,21 @@ fn actual_of(member: &MemberState) -> Actual {
     )
 }
 
+/// The promises of a tree, those of the root first.
+pub(super) async fn tree_promises(app: &App, call: &Call, input: &Input) -> Answer {
+    let key = tree_of(app, call, input).await?;
+    let found = app.store.tree_promises(call.caller, key).await;
+    let found = found.map_err(no_such_tree)?;
+    Ok(answer::list(found.iter().flat_map(
+        |(key, title, promises)| {
+            let guid = key.to_string();
+            promises
+                .iter()
+                .map(move |promise| detail::promise(promise, (&guid, title)))
+        },
+    )))
+}
+
 /// A number that is asked for, or not.
 fn number(input: &Input, name: &str) -> Option<i64> {
     input.as_json().get(name).and_then(Value::as_i64)
@@ -101,7 +116,7 @@ pub(super) async fn tree(app: &App, call: &Call, input: &Input) -> Answer {
     Ok(whole(tree).into())
 }
 
-fn whole(tree: WholeTree) -> TreeDetail {
+fn whole(mut tree: WholeTree) -> TreeDetail {
     let instances = tree.members.into_iter().map(|(record, waiting)| {
         let actual = actual(&record);
         InstanceDetail {
@@ -119,6 +134,7 @@ fn whole(tree: WholeTree) -> TreeDetail {
             sla: texts(record.sla),
             connection: texts(record.connection.unwrap_or_default()),
             changed: record.timestamp.system(),
+            promises: tree.promises.remove(&record.key),
             title: record.title,
             release: record.release,
             software_type: record.software_type,

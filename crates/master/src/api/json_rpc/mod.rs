@@ -103,6 +103,8 @@ async fn run(method: Method, app: &App, call: &Call, input: &Input) -> Answer {
         Method::NodeDetail => details::node(app, call, input).await,
         Method::TreeDetail => details::tree(app, call, input).await,
         Method::TreeUpgrade => details::upgrade(app, call, input).await,
+        Method::TreePromises => details::tree_promises(app, call, input).await,
+        Method::Promises => write::promises(app, call, input).await,
     }
 }
 

@@ -4,7 +4,7 @@ use slap::usage::Usage;
 use slap::{InstallationState, InstanceTitle, ReleaseUrl};
 use slap_server::description::NodeDescription;
 use slap_server::json_rpc::{ErrorType, Input, JsonError, answer};
-use slap_server::{Problem, RequestForm, headers, parameters};
+use slap_server::{Problem, RequestForm, headers, parameters, promises};
 
 use super::super::slap::subject_at;
 use super::super::{App, Call, description};
@@ -237,6 +237,19 @@ pub(super) async fn instance_error(app: &App, call: &Call, input: &Input) -> Ans
         .await
         .map_err(|error| refused(error, ErrorType::InstanceNotFound))?;
     Ok(answer::success("Error reported"))
+}
+
+pub(super) async fn promises(app: &App, call: &Call, input: &Input) -> Answer {
+    let subject = Subject::At {
+        node: node(input)?,
+        partition: input.text("compute_partition_id").to_owned(),
+    };
+    let now = app.store.clock().now().0;
+    app.store
+        .report_promises(call.caller, subject, promises::read(input, now))
+        .await
+        .map_err(|error| refused(error, ErrorType::InstanceNotFound))?;
+    Ok(answer::success("Promises noted"))
 }
 
 pub(super) async fn instance_report(app: &App, call: &Call, input: &Input) -> Answer {

@@ -1,5 +1,7 @@
 //! What people who watch are told.
 
+use slap_server::promises::Promise;
+
 use super::*;
 use crate::domain::upgrade::{Answer, DecisionState};
 
@@ -27,7 +29,51 @@ fn actions(events: &[EventRecord]) -> Vec<&str> {
     actions.collect()
 }
 
+fn promise(title: &str, failed: bool, message: &str) -> Promise {
+    Promise {
+        title: title.to_owned(),
+        failed,
+        message: message.to_owned(),
+        since: 7,
+        checked_at: 7,
+        next_check_at: None,
+    }
+}
+
 for_each_database! {
+    async fn promises_are_kept_and_their_transitions_are_history(database: TestDatabase) {
+        let world = World::new(database).await;
+        let store = &world.store;
+        let node = world.node("n", 2).await;
+        let root = world.placed(ALICE, wanted("web")).await;
+        let tell = async |caller, told: Vec<Promise>| {
+            let subject = Subject::Instance(root.key);
+            store.report_promises(caller, subject, told).await
+        };
+        let by_node = Caller::Node(node.key);
+        tell(by_node, vec![promise("disk", false, ""), promise("page", true, "no answer")]).await.unwrap();
+        tell(by_node, vec![promise("disk", false, "x"), promise("page", true, "no answer")]).await.unwrap();
+        let found = store.tree_promises(ALICE, root.tree).await.unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].0, found[0].1.as_str()), (root.key, "web"));
+        assert_eq!(found[0].2[0].message, "", "a healthy one that speaks is no news");
+        tell(by_node, vec![promise("disk", false, ""), promise("page", false, "")]).await.unwrap();
+        let events = store.tree_events(ALICE, root.tree, ALL).await.unwrap();
+        let failed: Vec<bool> = events
+            .iter()
+            .filter(|event| event.note.action == "promise")
+            .map(|event| event.note.detail["failed"] == true)
+            .collect();
+        assert_eq!(failed, [false, true], "the latest first");
+        for stranger in [BOB, Caller::Node(NodeKey(99))] {
+            let refused = error_of(tell(stranger, vec![]).await);
+            assert!(matches!(refused, Refusal::NotFound(_)), "{refused:?}");
+            error_of(store.tree_promises(stranger, root.tree).await);
+        }
+        let whole = store.whole_tree(ALICE, root.tree).await.unwrap();
+        assert_eq!(whole.promises[&root.key].len(), 2);
+    }
+
     async fn a_whole_tree_and_lists_tell_where_things_are_and_why_they_wait(database: TestDatabase) {
         let world = World::new(database).await;
         let store = &world.store;

@@ -1,12 +1,15 @@
 //! What the calls do.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use slap::{InstanceTitle, NodeId, PartitionId};
 use slap_server::RequestForm;
 use slap_server::forms::{SupplyForm, publishable};
+use slap_server::json_rpc::detail::moment;
 use slap_server::json_rpc::{Input, Method, answer};
+use slap_server::promises;
 
 use super::super::request::{Placed, place};
 use super::super::{App, Call, Problem};
@@ -37,6 +40,8 @@ pub(super) async fn run(method: Method, app: &Arc<App>, call: &Call, input: &Inp
         Method::ReleaseNodes => details::release_nodes(app, input),
         Method::NodeDetail => details::node(app, input),
         Method::TreeDetail => details::tree(app, input),
+        Method::TreePromises => details::tree_promises(app, input),
+        Method::Promises => note_promises(app, input),
         // Not answered: see `is_answered`.
         Method::TreeEvents | Method::NodeEvents | Method::TreeUpgrade => {
             Err(Problem::no_such_page())
@@ -275,6 +280,25 @@ async fn publish(app: &App, input: &Input) -> Answer {
         .publish(place, instance.reference, parameters)
         .await?;
     success("Updated")
+}
+
+fn note_promises(app: &App, input: &Input) -> Answer {
+    let name = input.text("compute_partition_id");
+    let unknown = || Problem::forbidden(format!("No instance on partition {name} found."));
+    let place = match (
+        NodeId::new(input.text("computer_guid")),
+        PartitionId::new(name),
+    ) {
+        (Ok(node), Ok(partition)) => Place { node, partition },
+        _ => return Err(unknown()),
+    };
+    let found = app.store.partition(&place)?;
+    found
+        .and_then(|partition| partition.instance)
+        .ok_or_else(unknown)?;
+    let now = moment(SystemTime::now());
+    app.reports.note_promises(place, promises::read(input, now));
+    success("Promises noted")
 }
 
 async fn instance_report(app: &App, input: &Input) -> Answer {

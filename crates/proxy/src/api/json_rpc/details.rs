@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
-use slap::NodeId;
+use slap::{InstanceState, NodeId};
 use slap_server::json_rpc::detail::{
     self, Actual, InstallationDetail, InstanceDetail, NodeRow, PartitionDetail, TreeDetail, TreeRow,
 };
 use slap_server::json_rpc::{Input, answer};
+use slap_server::promises::Promise;
 use slap_server::status::Record;
 
 use super::super::reports::Subject;
@@ -80,7 +81,16 @@ fn instance(app: &App, instance: &Instance) -> InstanceDetail {
                 .map(|(name, text)| (name.clone(), Value::from(text.as_str()))),
         ),
         changed: instance.timestamp.system(),
+        promises: promises(app, instance),
     }
+}
+
+/// The promises of an instance that shall be started: of others nobody looks.
+fn promises(app: &App, instance: &Instance) -> Option<Vec<Promise>> {
+    let place = instance.place.as_ref().filter(|_| !instance.shared)?;
+    (instance.state == InstanceState::Started)
+        .then(|| app.reports.promises(place))
+        .flatten()
 }
 
 /// All instances of a tree, its root first.
@@ -91,7 +101,8 @@ fn members(app: &App, root: &Instance) -> Result<Vec<Instance>, Problem> {
     Ok(members)
 }
 
-pub(super) fn tree(app: &App, input: &Input) -> Answer {
+/// The root of the tree a call is about.
+fn root_of(app: &App, input: &Input) -> Result<Instance, Problem> {
     let name = input
         .optional("tree_guid")
         .or_else(|| input.optional("title"))
@@ -105,9 +116,26 @@ pub(super) fn tree(app: &App, input: &Input) -> Answer {
             None => app.store.root(name, true)?,
         },
     };
-    let root = found
+    found
         .filter(|found| found.is_root)
-        .ok_or_else(|| Problem::forbidden(format!("No instance tree {name} found.")))?;
+        .ok_or_else(|| Problem::forbidden(format!("No instance tree {name} found.")))
+}
+
+/// The promises of a tree, those of the root first.
+pub(super) fn tree_promises(app: &App, input: &Input) -> Answer {
+    let root = root_of(app, input)?;
+    let mut list = Vec::new();
+    for member in members(app, &root)? {
+        let guid = document::guid(&member);
+        let found = promises(app, &member).unwrap_or_default();
+        let named = |promise: &Promise| detail::promise(promise, (&guid, &member.title));
+        list.extend(found.iter().map(named));
+    }
+    Ok(answer::list(list))
+}
+
+pub(super) fn tree(app: &App, input: &Input) -> Answer {
+    let root = root_of(app, input)?;
     let instances = members(app, &root)?;
     let tree = TreeDetail {
         title: root.title.clone(),
