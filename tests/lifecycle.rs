@@ -405,8 +405,18 @@ fn a_promise_that_fails_is_told_to_everybody() {
     rig.run(&["service", "promises", "sick", "-o", "table"])
         .ok()
         .says("the promise says 1");
-    rig.node("promise", &[]).exits(2);
-    rig.node("promise", &["--only", "part1"]).ok();
+    let table = rig.node("promise", &[]).exits(2).stdout;
+    let line = table.lines().nth(1).unwrap_or_default();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(
+        words,
+        ["part0", "healthy", "the", "promise", "says", "1"],
+        "{table}"
+    );
+    let names = rig.node("promise", &["-o", "name"]).exits(2);
+    assert_eq!(names.stdout, "part0/healthy\n");
+    let well = rig.node("promise", &["--only", "part1"]).ok();
+    assert_eq!(well.stdout, "");
 
     rig.request("sick", &release, &["--parameters", "promise=ok"])
         .ok();

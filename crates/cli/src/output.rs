@@ -175,6 +175,18 @@ pub(crate) fn table<Head: AsRef<str>, Row: IntoIterator<Item = String>>(
         .join("\n")
 }
 
+/// A text from elsewhere as part of a line: on one line, of bounded length, and without what commands
+/// a terminal.
+pub(crate) fn one_line(text: &str, chars: usize) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words
+        .join(" ")
+        .chars()
+        .filter(|character| !character.is_control())
+        .take(chars)
+        .collect()
+}
+
 /// The format to print in: what was asked for, else for people on a terminal, else for scripts.
 pub(crate) fn format(asked: Option<OutputFormat>) -> Option<OutputFormat> {
     asked.or_else(|| io::stdout().is_terminal().then_some(OutputFormat::Table))

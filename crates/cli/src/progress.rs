@@ -166,6 +166,20 @@ impl Observer for NodeProgress {
                     },
                 );
             }
+            Event::PromisesChecked {
+                partition,
+                promises,
+                failing,
+            } => {
+                self.close(partition.as_str());
+                Self::above(
+                    bars,
+                    &match failing {
+                        0 => format!("{partition}: {promises} promises, all well"),
+                        _ => format!("{partition}: {failing} of {promises} promises fail"),
+                    },
+                );
+            }
             // The bars above said it already.
             Event::PartitionUpToDate { .. } => {}
             Event::Summary(lines) if lines.len() <= 1 => {}

@@ -91,6 +91,15 @@ pub enum Event<'a> {
         /// Which promise and why.
         message: &'a str,
     },
+    /// The promises of a partition were run.
+    PromisesChecked {
+        /// The partition.
+        partition: &'a PartitionId,
+        /// How many it has.
+        promises: usize,
+        /// How many of them fail.
+        failing: usize,
+    },
     /// The Master cannot be reached; what is known locally is done.
     Offline {
         /// Why.
@@ -161,6 +170,11 @@ impl Observer for LogObserver {
             Event::PromiseFailed { partition, message } => {
                 tracing::error!("{partition}: {message}");
             }
+            Event::PromisesChecked {
+                partition,
+                promises,
+                failing,
+            } => tracing::info!("{partition}: {promises} promises, {failing} of them fail"),
             Event::Offline { reason } => {
                 tracing::warn!("the Master cannot be reached, working offline: {reason}");
             }

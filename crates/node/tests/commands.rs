@@ -33,6 +33,17 @@ fn run_report(node: &Node) -> Outcome {
 /// Our own call, beside upstream's reports.
 const TELL_PROMISES: &str = "slapos.put.v0.software_instance_promise_list";
 
+/// A plugin up to what it senses.
+const PLUGIN_HEAD: &str = "\
+from zope.interface import implementer
+from slapos.grid.promise import interface
+from slapos.grid.promise.generic import GenericPromise
+
+@implementer(interface.IPromise)
+class RunPromise(GenericPromise):
+  def sense(self):
+";
+
 /// An instance with these files among what is its own.
 fn with_files(files: &'static [(&'static str, &'static str)]) -> (Node, Fake) {
     let (node, mut fake) = (Node::new(1), Fake::new());
@@ -102,24 +113,15 @@ fn a_master_without_the_call_is_left_alone() {
 /// brings no library to tell the Master.
 #[test]
 fn n_4_4_an_anomaly_bangs() {
-    const PLUGIN: &str = "\
-from zope.interface import implementer
-from slapos.grid.promise import interface
-from slapos.grid.promise.generic import GenericPromise
-import os
-
-@implementer(interface.IPromise)
-class RunPromise(GenericPromise):
-  def sense(self):
-    (self.logger.error if os.path.exists('bad') else self.logger.info)('said')
-";
+    const BODY: &str = "    import os\n    \
+        (self.logger.error if os.path.exists('bad') else self.logger.info)('said')\n";
     let (node, mut fake) = with_files(&[]);
     node.master.answer(TELL_PROMISES, &[(200, "{}")]);
     let fine = fake.partition;
     fake.partition = Box::new(move |job, output| {
         let path = job.directory.join("etc/plugin/state.py");
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, PLUGIN).unwrap();
+        fs::write(path, format!("{PLUGIN_HEAD}{BODY}")).unwrap();
         fine(job, output)
     });
     node.master.edit(|document| {
@@ -292,7 +294,12 @@ fn what_fails_in_one_partition_is_reported_and_the_others_go_on() {
         only: vec!["part2".into()],
         ..Default::default()
     };
-    let outcome = promise::run(&node.config(""), &options, &LogObserver).unwrap();
+    let told = promise::run(&node.config(""), &options, &LogObserver).unwrap();
+    assert_eq!(told.promises, 1);
+    assert_eq!(told.failing[0].partition.as_str(), "part2");
+    assert_eq!(told.failing[0].promise, "check");
+    assert_eq!(told.failing[0].message, "no");
+    let outcome = told.outcome;
     assert_eq!(outcome, Outcome::PromiseFailure);
     assert!(node.master.calls().is_empty());
 }
@@ -691,6 +698,15 @@ fn root_acts_as_the_partitions_user() {
     fs::set_permissions(node.root.path(), PermissionsExt::from_mode(0o755)).unwrap();
     fake.partition = Box::new(|job, _| {
         script(&job.directory.join("etc/promise/who"), "id -u; id -g; pwd");
+        // The runner, too, is the partition's: a plugin forked from it can do no more than that.
+        let plugin = job.directory.join("etc/plugin/rights.py");
+        let body = "    import os\n    \
+            status = dict(l.split(':', 1) for l in open('/proc/%d/status' % os.getppid()))\n    \
+            said = [status[n].strip() for n in ('CapEff', 'CapPrm', 'CapInh')]\n    \
+            said += [os.getresuid(), os.getresgid(), sorted(set(status['Uid'].split()))]\n    \
+            self.logger.info('%s', said)\n";
+        fs::create_dir_all(plugin.parent().unwrap()).unwrap();
+        fs::write(plugin, format!("{PLUGIN_HEAD}{body}")).unwrap();
         let etc = job.directory.join("etc/service/who");
         script(
             &etc,
@@ -713,6 +729,13 @@ fn root_acts_as_the_partitions_user() {
     let status = partition.join(".slapgrid/promise/result/who.status.json");
     let status = fs::read_to_string(status).unwrap();
     let said = format!("65534\\n65534\\n{}", partition.display());
+    assert!(status.contains(&said), "{status}");
+    let status = partition.join(".slapgrid/promise/result/rights.status.json");
+    let status = fs::read_to_string(status).unwrap();
+    let none = "'0000000000000000'";
+    let said = format!(
+        "[{none}, {none}, {none}, (65534, 65534, 65534), (65534, 65534, 65534), ['65534']]"
+    );
     assert!(status.contains(&said), "{status}");
     eventually("the service says who it is", || {
         fs::read_to_string(partition.join("who")).is_ok_and(|text| text == "65534\n")

@@ -192,6 +192,9 @@ pub(crate) struct Promise {
         value_delimiter = ','
     )]
     pub(crate) only: Vec<String>,
+    /// How to print what fails
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: super::OutputFormat,
 }
 
 /// Prepare this machine: partitions, addresses; tell the Master

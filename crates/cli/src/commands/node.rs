@@ -1,5 +1,6 @@
 //! `slapos node …` (C 1.7): options in, the node crate's commands, exit codes out.
 
+mod promise;
 mod usage;
 
 use std::path::{Path, PathBuf};
@@ -71,14 +72,15 @@ pub(crate) fn run(arguments: Node, global: &Global) -> CommandResult {
             let options = node::report::Options { cancel };
             done(node::report::run(&config, &options, &progress))
         }
-        NodeCommand::Promise(promise) => {
-            let config = load(&file, &overrides(&promise.common))?;
+        NodeCommand::Promise(arguments) => {
+            let config = load(&file, &overrides(&arguments.common))?;
             stop_on_interrupt(&cancel)?;
             let options = node::promise::Options {
-                only: promise.only,
+                only: arguments.only,
                 cancel,
             };
-            done(node::promise::run(&config, &options, &progress))
+            let report = node::promise::run(&config, &options, &progress)?;
+            promise::tell(&report, arguments.output)
         }
         NodeCommand::Bang(bang) => {
             let config = load(&file, &Overrides::new())?;

@@ -116,7 +116,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     ("node report", &["slapos node report --now"]),
-    ("node promise", &["slapos node promise --now"]),
+    (
+        "node promise",
+        &[
+            "slapos node promise --now",
+            "slapos node promise --now --only slappart0,slappart3",
+        ],
+    ),
     (
         "node bang",
         &["slapos node bang --message 'the disk was replaced'"],

@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
-use slap::InstanceState;
+use slap::document::PartitionDocument;
+use slap::{InstanceState, PartitionId};
 use slap_client::Client;
 
 use discover::{Promise, discover};
@@ -44,15 +45,37 @@ pub struct Options {
     pub cancel: Cancel,
 }
 
+/// What came of the promises of all partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// How the command ends.
+    pub outcome: Outcome,
+    /// How many promises there are in the partitions that were looked at.
+    pub promises: usize,
+    /// Those that fail, in the order of the partitions.
+    pub failing: Vec<Failing>,
+}
+
+/// A promise that fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The promise's file.
+    pub promise: String,
+    /// What it said.
+    pub message: String,
+}
+
 /// Runs the promises of every instance that shall be started. Tells the Master nothing (N 3.7).
 ///
 /// # Errors
-/// When the run could not be made at all; failed promises are an [`Outcome`].
+/// When the run could not be made at all; failed promises are told in the [`Report`].
 pub fn run(
     config: &NodeConfig,
     options: &Options,
     observer: &dyn Observer,
-) -> Result<Outcome, Error> {
+) -> Result<Report, Error> {
     let _lock = start::begin(config, &config.pidfile_instance, &options.cancel, observer)?;
     let client = config.master.client()?;
     let document = fetch(config, &client)?;
@@ -63,46 +86,96 @@ pub fn run(
         .filter(|partition| partition.state == Some(InstanceState::Started))
         .collect();
     let runners = Runners::new();
+    let checks = Checks {
+        config,
+        client: None,
+        runners: &runners,
+        cancel: &options.cancel,
+    };
     let results = parallel::map(&started, config.workers, |document| {
-        let id = &document.partition;
-        let partition = Partition::open(config, document)?;
-        let mut output = |line: &str| {
-            observer.event(&Event::PartitionOutput {
-                partition: id,
-                line,
-            });
-        };
-        let checks = Checks {
-            config,
-            client: None,
-            runners: &runners,
-            cancel: &options.cancel,
-        };
-        match check(&checks, &partition, Mode::Test, &mut output) {
-            Ok(()) => Ok(true),
-            Err(PromiseError::Cancelled) => Err(Error::Cancelled),
-            Err(PromiseError::Failed(text) | PromiseError::Broken(text)) => {
-                observer.event(&Event::PromiseFailed {
-                    partition: id,
-                    message: &text,
-                });
-                Ok(false)
-            }
-        }
+        run_in(&checks, document, observer)
     });
-    let mut outcome = Outcome::Success;
+    let mut report = Report {
+        outcome: Outcome::Success,
+        promises: 0,
+        failing: Vec::new(),
+    };
     for result in results {
         match result {
-            Ok(true) => {}
-            Ok(false) => outcome = Outcome::PromiseFailure,
+            Ok((succeeded, promises, mut failing)) => {
+                if !succeeded {
+                    report.outcome = Outcome::PromiseFailure;
+                }
+                report.promises += promises;
+                report.failing.append(&mut failing);
+            }
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             Err(error) => {
                 observer.event(&Event::Failure(&error.to_string()));
-                outcome = Outcome::PromiseFailure;
+                report.outcome = Outcome::PromiseFailure;
             }
         }
     }
-    Ok(outcome)
+    Ok(report)
+}
+
+/// Runs the promises of one partition; whether all is well, how many there are, which fail.
+fn run_in(
+    checks: &Checks<'_>,
+    document: &PartitionDocument,
+    observer: &dyn Observer,
+) -> Result<(bool, usize, Vec<Failing>), Error> {
+    let id = &document.partition;
+    let partition = Partition::open(checks.config, document)?;
+    let mut output = |line: &str| {
+        observer.event(&Event::PartitionOutput {
+            partition: id,
+            line,
+        });
+    };
+    let result = check(checks, &partition, Mode::Test, &mut output);
+    let promises = discover(&partition.dir, &mut |_| {}).unwrap_or_default();
+    let mut failing = Vec::new();
+    let succeeded = match result {
+        Ok(()) => true,
+        Err(PromiseError::Cancelled) => return Err(Error::Cancelled),
+        Err(PromiseError::Failed(text)) => {
+            observer.event(&Event::PromiseFailed {
+                partition: id,
+                message: &text,
+            });
+            failing = failures(&partition, &promises)?;
+            false
+        }
+        Err(PromiseError::Broken(text)) => {
+            observer.event(&Event::PromiseFailed {
+                partition: id,
+                message: &text,
+            });
+            false
+        }
+    };
+    observer.event(&Event::PromisesChecked {
+        partition: id,
+        promises: promises.len(),
+        failing: failing.len(),
+    });
+    Ok((succeeded, promises.len(), failing))
+}
+
+/// Those that fail by their last results.
+fn failures(partition: &Partition<'_>, promises: &[Promise]) -> Result<Vec<Failing>, Error> {
+    let files = Files::open(partition)?;
+    let failing = promises.iter().filter_map(|promise| {
+        let status = files.status(&promise.title)?;
+        // A plugin and an executable of one title share a result.
+        (status.result.failed && status.name == promise.name).then(|| Failing {
+            partition: partition.id().clone(),
+            promise: promise.name.clone(),
+            message: status.result.message.unwrap_or_default(),
+        })
+    });
+    Ok(failing.collect())
 }
 
 /// Why promises are run.

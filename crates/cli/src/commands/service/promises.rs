@@ -79,21 +79,10 @@ fn table(promises: &[PromiseState]) -> String {
             promise.title.clone(),
             if promise.failed { "fails" } else { "well" }.to_owned(),
             moment(promise.since),
-            short(&promise.message),
+            output::one_line(&promise.message, MESSAGE_CHARS),
         ]
     });
     output::table(&["INSTANCE", "PROMISE", "STATE", "SINCE", "MESSAGE"], rows)
-}
-
-/// A message as part of a line: instances decide what they say.
-fn short(message: &str) -> String {
-    let words: Vec<&str> = message.split_whitespace().collect();
-    words
-        .join(" ")
-        .chars()
-        .filter(|character| !character.is_control())
-        .take(MESSAGE_CHARS)
-        .collect()
 }
 
 #[cfg(test)]
