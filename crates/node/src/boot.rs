@@ -274,6 +274,11 @@ impl Boot<'_> {
     }
 }
 
+/// Whether an interface has an IPv6 address of global scope that can be used.
+pub fn has_global_ipv6(interface: &str) -> bool {
+    std::fs::read_to_string(IF_INET6).is_ok_and(|listed| has_global(&listed, interface))
+}
+
 /// Whether the kernel's list has a usable address of global scope on this interface.
 fn has_global(listed: &str, interface: &str) -> bool {
     const TENTATIVE_OR_FAILED: u32 = 0x40 | 0x08;

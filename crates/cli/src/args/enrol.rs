@@ -1,5 +1,6 @@
 //! Becoming known to a Master: `configure client` and `node register` (C 3.1, 3.3).
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -11,6 +12,7 @@ use super::client::ClientConfig;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Configure {
     Client(ConfigureClient),
+    Local(ConfigureLocal),
 }
 
 /// Which Master, how it is recognised, and the token it gave.
@@ -72,6 +74,52 @@ pub(crate) struct ConfigureClient {
     pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) config: ClientConfig,
+}
+
+/// Make this machine a cloud of its own: a node with a Master for it alone
+///
+/// Writes both configurations, has the node's supervisor keep the Master, and prepares the
+/// partitions. For a trial without any of this, see `slapos standalone`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  slapos configure local
+  slapos configure local --partition-number 4 --interface-name eth0
+  slapos configure local --slapos-configuration-directory ~/node/etc --partition-number 3
+
+Then: slapos supply URL local_computer, slapos node software, slapos node instance.")]
+pub(crate) struct ConfigureLocal {
+    /// Network interface that gets the partitions' addresses
+    #[arg(long, value_name = "INTERFACE", default_value = "lo")]
+    pub(crate) interface_name: String,
+    /// How many partitions the node has
+    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) partition_number: u32,
+    /// Network that the partitions' IPv4 addresses are taken from
+    #[arg(long, value_name = "NETWORK", default_value = "10.0.0.0/16")]
+    pub(crate) ipv4_local_network: String,
+    /// Address the Master listens on; it asks nobody who they are
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub(crate) daemon_listen_ip: IpAddr,
+    /// Port the Master listens on
+    #[arg(long, value_name = "PORT", default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) daemon_listen_port: u16,
+    /// Directory of the partitions [default: /srv/slapgrid]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) slapos_instance_root: Option<PathBuf>,
+    /// Directory of the software releases [default: /opt/slapgrid]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) slapos_software_root: Option<PathBuf>,
+    /// Directory of the Master's database, logs and locks [default: /opt/slapos]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) slapos_buildout_directory: Option<PathBuf>,
+    /// Directory of the configuration [default: /etc/opt/slapos]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) slapos_configuration_directory: Option<PathBuf>,
+    /// The node works as an ordinary user: no users, no addresses; everything beside the
+    /// configuration [default when not root]
+    #[arg(long)]
+    pub(crate) unprivileged: bool,
 }
 
 /// Register this machine as a compute node of a Master

@@ -1,4 +1,4 @@
-//! `slapos configure client` (C 3.1).
+//! `slapos configure` (C 3.1): `client` here, `local` in its own file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use slap::ProductReference;
 use slap_client::{Client, Error};
 
+use crate::args::Global;
 use crate::args::enrol::{Access, Configure, ConfigureClient};
 use crate::enrol::staging::{Staging, make_directory};
 use crate::enrol::{Door, dialog, escaped};
@@ -21,9 +22,10 @@ const CERTIFICATE_TOO: &str = "certificate";
 const KEY_TOO: &str = "key";
 const AUTHORITY: &str = "ca.crt";
 
-pub(crate) fn run(command: Configure) -> CommandResult {
+pub(crate) fn run(command: Configure, global: &Global) -> CommandResult {
     match command {
         Configure::Client(arguments) => client(&arguments),
+        Configure::Local(arguments) => super::configure_local::run(&arguments, global),
     }
 }
 

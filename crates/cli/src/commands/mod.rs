@@ -4,6 +4,7 @@ mod check;
 mod complete;
 mod computer;
 mod configure;
+mod configure_local;
 mod context;
 mod man;
 mod master;
@@ -65,7 +66,7 @@ pub(crate) fn run(command: Command, global: &Global) -> CommandResult {
         Command::Logout(arguments) => context::logout(&arguments),
         Command::Context(command) => context::run(command),
         Command::Check(arguments) => check::run(&arguments),
-        Command::Configure(command) => configure::run(command),
+        Command::Configure(command) => configure::run(command, global),
         Command::Node(arguments) => node::run(*arguments, global),
         Command::Master(arguments) => master::run(arguments),
         Command::Proxy(arguments) => proxy::run(arguments),
