@@ -1,6 +1,8 @@
 //! `slapos configure local` (N 6.8): from nothing to an instance that runs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+// Its rig is for nodes that have a configuration.
+#[allow(dead_code)]
 mod namespaces;
 
 use std::fs;
