@@ -1,4 +1,4 @@
-//! Ctrl-C and a polite kill, turned into a flag that the work looks at.
+//! Signals: Ctrl-C and a polite kill, turned into a flag that the work looks at; and a hangup.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +32,28 @@ pub(crate) fn on_interrupt(stop: impl Fn() + Send + 'static) -> Result<(), Failu
                         std::process::exit(130);
                     }
                     stop();
+                }
+            });
+        })?;
+    Ok(())
+}
+
+/// Calls `reload` at each SIGHUP.
+pub(crate) fn on_hangup(reload: impl Fn() + Send + 'static) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    let mut hangup = {
+        use tokio::signal::unix::{SignalKind, signal};
+        let _inside = runtime.enter();
+        signal(SignalKind::hangup())?
+    };
+    std::thread::Builder::new()
+        .name("hangup".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                while hangup.recv().await.is_some() {
+                    reload();
                 }
             });
         })?;

@@ -15,6 +15,7 @@
 //! (`instance::plan`), then done. Absence of information never stops or destroys anything. Files in
 //! partitions are handled as what they are, files of strangers (`safe_fs`). The crate never prints.
 
+pub mod agent;
 pub mod boot;
 mod cancel;
 pub mod cgroup;
@@ -42,7 +43,7 @@ mod testing;
 mod time;
 mod user;
 
-pub use cancel::Cancel;
+pub use cancel::{Cancel, Reload};
 pub use config::{NodeConfig, Overrides};
 pub use observer::{Event, LogObserver, Observer};
 pub use outcome::{Error, Outcome};

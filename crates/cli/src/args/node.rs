@@ -26,6 +26,8 @@ pub(crate) struct NodeConfig {
 #[derive(Debug, Subcommand)]
 pub(crate) enum NodeCommand {
     Register(Box<super::enrol::Register>),
+    /// Do all of it all the time: a daemon that the Master wakes
+    Agent(Agent),
     /// Prepare this machine: partitions, addresses; tell the Master
     Format(Format),
     /// Build and remove software releases as the Master wants
@@ -44,8 +46,8 @@ pub(crate) enum NodeCommand {
     Supervisorctl(Supervisorctl),
     /// Show what the partitions use: processor, memory, tasks
     Usage(Usage),
-    /// Show the state of the services
-    Status(Names),
+    /// Show what the agent does and why, and the state of the services
+    Status(Status),
     /// Start services
     Start(Names),
     /// Stop services
@@ -119,6 +121,18 @@ pub(crate) struct Common {
         value_name = "SECONDS"
     )]
     pub(crate) maximal_delay: Option<u64>,
+}
+
+/// Do all of it all the time: a daemon that the Master wakes
+///
+/// Builds releases, processes partitions, checks promises, reports and removes, as soon as there is
+/// something to do; without events of the Master it asks once a minute. It takes the place of cron
+/// jobs for the other commands, which may be typed nevertheless. SIGHUP has it read its
+/// configuration anew; `slapos node status` shows what it does and why.
+#[derive(Debug, Args)]
+pub(crate) struct Agent {
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
 
 /// Build and remove software releases as the Master wants
@@ -266,6 +280,22 @@ pub(crate) struct Names {
     /// Names of services
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
+}
+
+/// Show what the agent does and why, and the state of the services
+///
+/// The agent's part is for people on a terminal, or whoever asks for a format; otherwise only the
+/// services are printed, as supervisorctl does.
+#[derive(Debug, Default, Args)]
+#[command(after_help = "\
+Names are PARTITION:SERVICE, PARTITION: for all of a partition, or `all`.")]
+pub(crate) struct Status {
+    /// Only these services
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// How to print it [default: tables on a terminal, else supervisorctl's lines]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<super::OutputFormat>,
 }
 
 /// Show the end of a service's log

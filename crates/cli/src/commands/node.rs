@@ -1,6 +1,7 @@
 //! `slapos node …` (C 1.7): options in, the node crate's commands, exit codes out.
 
 mod promise;
+mod status;
 mod usage;
 
 use std::path::{Path, PathBuf};
@@ -8,11 +9,11 @@ use std::process::ExitCode;
 
 use node::config::{ConfigError, NodeConfig, Overrides};
 use node::format::FormatConfig;
-use node::{Cancel, Outcome};
+use node::{Cancel, Outcome, Reload};
 use supervisor::ctl;
 
-use crate::args::Global;
 use crate::args::node::{Common, Format, Node, NodeCommand, Supervisord};
+use crate::args::{Global, OutputFormat};
 use crate::failure::Failure;
 use crate::progress::NodeProgress;
 use crate::{CommandResult, interrupt, output, settings};
@@ -23,9 +24,7 @@ pub(crate) fn run(arguments: Node, global: &Global) -> CommandResult {
     let cancel = Cancel::new();
     let command = arguments
         .command
-        .unwrap_or(NodeCommand::Status(crate::args::node::Names {
-            names: Vec::new(),
-        }));
+        .unwrap_or_else(|| NodeCommand::Status(Default::default()));
     match command {
         NodeCommand::Register(register) => {
             super::register::run(&register, arguments.config.cfg.as_deref())
@@ -38,6 +37,21 @@ pub(crate) fn run(arguments: Node, global: &Global) -> CommandResult {
                 cancel,
             };
             done(node::format::run(&config, &options, &progress))
+        }
+        NodeCommand::Agent(agent) => {
+            let reload = Reload::new();
+            stop_on_interrupt(&cancel)?;
+            interrupt::on_hangup({
+                let reload = reload.clone();
+                move || reload.ask()
+            })?;
+            let options = node::agent::Options { cancel, reload };
+            done(node::agent::run(
+                &file,
+                &overrides(&agent.common),
+                &options,
+                &progress,
+            ))
         }
         NodeCommand::Software(software) => {
             let mut overrides = overrides(&software.common);
@@ -104,7 +118,14 @@ pub(crate) fn run(arguments: Node, global: &Global) -> CommandResult {
         }
         NodeCommand::Supervisord(supervisord) => run_supervisor(&file, &supervisord),
         NodeCommand::Supervisorctl(words) => control(&file, words.arguments),
-        NodeCommand::Status(names) => control_names(&file, "status", names.names),
+        NodeCommand::Status(asked) => match output::format(asked.output) {
+            // As upstream: the services alone, for scripts and for who asks for some by name.
+            None => control_names(&file, "status", asked.names),
+            Some(OutputFormat::Table) if !asked.names.is_empty() => {
+                control_names(&file, "status", asked.names)
+            }
+            Some(_) => status::run(&load(&file, &Overrides::new())?, &asked),
+        },
         NodeCommand::Start(names) => control_names(&file, "start", names.names),
         NodeCommand::Stop(names) => control_names(&file, "stop", names.names),
         NodeCommand::Restart(names) => control_names(&file, "restart", names.names),

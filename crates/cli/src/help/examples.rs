@@ -135,6 +135,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "node agent",
+        &[
+            "sudo slapos node agent",
+            "sudo systemctl enable --now slapos-node",
+        ],
+    ),
+    (
         "node usage",
         &[
             "sudo slapos node usage",

@@ -55,6 +55,10 @@ const REMOVED: &[&str] = &[
     "TEMP",
     "TMP",
     "TMPDIR",
+    // Words for the service manager are the agent's own.
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
     "LANG",
     "LANGUAGE",
     "LC_ADDRESS",

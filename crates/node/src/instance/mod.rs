@@ -29,7 +29,7 @@ use crate::software::{Builder, ZcBuildout};
 use crate::start;
 
 use plan::{Step, Wish};
-use process::{Means, ProcessError};
+pub(crate) use process::{Means, ProcessError};
 
 /// What `node instance` is asked on its command line.
 #[derive(Debug, Clone, Default)]
@@ -101,12 +101,37 @@ pub fn run_with(
         dormant: services.dormant(),
         killed: services.killed(),
         fetched,
+        interrupts_are_told: true,
         stopped: Mutex::new(None),
     };
     let results = parallel::map(&selected, config.workers, |document| {
         run.partition(document)
     });
     run.conclude(&selected, results)
+}
+
+/// Processes one partition with a document the caller fetched at this moment, without the command's
+/// lock. What fails is reported to the Master.
+pub(crate) fn process_one(
+    means: &Means<'_>,
+    document: &PartitionDocument,
+    fetched: SystemTime,
+) -> Result<(), ProcessError> {
+    let run = Run {
+        means,
+        wish: Wish {
+            force: means.config.force,
+            force_stop: false,
+            maximum_periodicity: means.config.maximum_periodicity,
+        },
+        dormant: means.services.dormant(),
+        killed: means.services.killed(),
+        fetched,
+        // An agent that is restarted goes on where it was: that is nothing to tell the user.
+        interrupts_are_told: false,
+        stopped: Mutex::new(None),
+    };
+    run.partition(document)
 }
 
 /// Why no further partition is begun.
@@ -125,6 +150,8 @@ struct Run<'a> {
     killed: BTreeMap<String, Vec<String>>,
     /// When the Master's document was asked for.
     fetched: SystemTime,
+    /// Whether the Master is told that a partition failed because of an interrupt (N 3).
+    interrupts_are_told: bool,
     stopped: Mutex<Option<Stop>>,
 }
 
@@ -216,7 +243,12 @@ impl Run<'_> {
                 self.stop(Stop::Offline(reason.clone()));
                 return;
             }
-            ProcessError::Cancelled(_) => self.stop(Stop::Cancelled),
+            ProcessError::Cancelled(_) => {
+                self.stop(Stop::Cancelled);
+                if !self.interrupts_are_told {
+                    return;
+                }
+            }
             ProcessError::Promise(_) | ProcessError::Failed { .. } => {}
         }
         self.tell(document, error.text());
@@ -296,7 +328,7 @@ impl Run<'_> {
 }
 
 /// Without a Master: what shall not run is stopped as old nodes noted it, everything else started.
-fn offline(
+pub(crate) fn offline(
     config: &NodeConfig,
     services: &Services<'_>,
     observer: &dyn Observer,

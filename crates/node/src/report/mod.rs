@@ -10,7 +10,7 @@ mod usage;
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use slap::document::PartitionDocument;
+use slap::document::{NodeDocument, PartitionDocument};
 use slap::{InstanceState, PartitionId};
 use slap_client::Client;
 
@@ -55,16 +55,6 @@ pub fn run(
     let services = Services::connect(config)?;
     let client = config.master.client()?;
     let document = fetch(config, &client)?;
-    for free in document.partitions.iter().filter(|p| p.is_free()) {
-        if let Some(warning) = partition::tidy_free(config, &free.partition)? {
-            observer.event(&Event::Warning(&warning));
-        }
-    }
-    let busy: Vec<&PartitionDocument> = document
-        .partitions
-        .iter()
-        .filter(|partition| !partition.is_free())
-        .collect();
     let run = Run {
         config,
         observer,
@@ -72,17 +62,9 @@ pub fn run(
         services: &services,
         cancel: &options.cancel,
     };
-    let mut good = true;
-    for result in parallel::map(&busy, config.workers, |document| {
-        run.usage_scripts(document)
-    }) {
-        good &= result;
-    }
-    good &= run.send_own_journals();
-    let unsent = run.send_consumption(&busy);
-    good &= unsent.is_empty();
+    let (mut good, unsent) = run.usage(&document)?;
+    let busy = document.partitions.iter().filter(|p| !p.is_free());
     let doomed: Vec<&PartitionDocument> = busy
-        .into_iter()
         .filter(|partition| partition.state == Some(InstanceState::Destroyed))
         .filter(|partition| !unsent.contains(&partition.partition))
         .collect();
@@ -95,7 +77,7 @@ pub fn run(
         match removal {
             Removal::Done | Removal::Postponed => {}
             Removal::NotFreed(reply) => waiting.push((document.partition.clone(), reply)),
-            Removal::Failed => good = false,
+            Removal::Failed(_) => good = false,
         }
     }
     run.report_again(waiting);
@@ -107,24 +89,63 @@ pub fn run(
 }
 
 /// What became of an instance to remove.
-enum Removal {
+pub(crate) enum Removal {
     Done,
     /// It must be kept for now.
     Postponed,
     /// Its files are gone, but the Master waits for something else; its words.
     NotFreed(String),
-    Failed,
+    /// Why; the Master was told.
+    Failed(String),
 }
 
-struct Run<'a> {
-    config: &'a NodeConfig,
-    observer: &'a dyn Observer,
-    client: &'a Client,
-    services: &'a Services<'a>,
-    cancel: &'a Cancel,
+/// Reporting, with what it needs. Holds no lock: whoever makes one has the command's.
+pub(crate) struct Run<'a> {
+    pub(crate) config: &'a NodeConfig,
+    pub(crate) observer: &'a dyn Observer,
+    pub(crate) client: &'a Client,
+    pub(crate) services: &'a Services<'a>,
+    pub(crate) cancel: &'a Cancel,
 }
 
 impl Run<'_> {
+    /// Collects and sends what all instances used, and tidies free partitions: whether all went
+    /// well, and the partitions whose usage could not be sent.
+    pub(crate) fn usage(
+        &self,
+        document: &NodeDocument,
+    ) -> Result<(bool, BTreeSet<PartitionId>), Error> {
+        for free in document.partitions.iter().filter(|p| p.is_free()) {
+            if let Some(warning) = partition::tidy_free(self.config, &free.partition)? {
+                self.warn(&warning);
+            }
+        }
+        let busy: Vec<&PartitionDocument> = document
+            .partitions
+            .iter()
+            .filter(|partition| !partition.is_free())
+            .collect();
+        let mut good = true;
+        for result in parallel::map(&busy, self.config.workers, |document| {
+            self.usage_scripts(document)
+        }) {
+            good &= result;
+        }
+        good &= self.send_own_journals();
+        let unsent = self.send_consumption(&busy);
+        good &= unsent.is_empty();
+        Ok((good, unsent))
+    }
+
+    /// Reports what one instance used and removes it.
+    pub(crate) fn usage_and_removal(&self, document: &PartitionDocument) -> Removal {
+        self.usage_scripts(document);
+        if !self.send_consumption(&[document]).is_empty() {
+            return Removal::Failed("what it used could not be reported".to_owned());
+        }
+        self.remove(document)
+    }
+
     /// Runs the instance's usage scripts; tells whether all succeeded.
     fn usage_scripts(&self, document: &PartitionDocument) -> bool {
         let Ok(partition) = Partition::open(self.config, document) else {
@@ -264,12 +285,12 @@ impl Run<'_> {
             }
             Err(error) => {
                 self.fail(id, &error.to_string());
-                return Removal::Failed;
+                return Removal::Failed(error.to_string());
             }
         };
         self.try_remove(document, &lock).unwrap_or_else(|text| {
             self.fail(id, &text);
-            Removal::Failed
+            Removal::Failed(text)
         })
     }
 

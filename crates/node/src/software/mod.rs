@@ -82,17 +82,14 @@ pub fn run_with(
         observer,
         builder,
         client: &client,
+        interrupts_are_told: true,
     };
-    // Two builds may want to install the same shared part, and recipes do not lock.
-    let alone = !config.shared_part_list.trim().is_empty()
-        || !config.build_time_part_list.trim().is_empty();
-    let workers = if alone { 1 } else { config.workers };
-    let results = parallel::map(&document.installations, workers, |installation| {
+    let results = parallel::map(&document.installations, width(config), |installation| {
         run.installation(installation)
     });
     let mut outcome = Outcome::Success;
     for result in results {
-        if !result? {
+        if result?.is_err() {
             outcome = Outcome::Failure;
         }
     }
@@ -112,20 +109,62 @@ pub fn run_with(
     Ok(outcome)
 }
 
+/// How many releases are built at once. Two builds may want to install the same shared part, and
+/// recipes do not lock.
+pub(crate) fn width(config: &NodeConfig) -> usize {
+    let alone = !config.shared_part_list.trim().is_empty()
+        || !config.build_time_part_list.trim().is_empty();
+    if alone { 1 } else { config.workers }
+}
+
+/// Makes one release what the Master wants, without the command's lock. What fails is reported to
+/// the Master.
+///
+/// # Errors
+/// When it was interrupted; that the build failed is the inner result.
+pub(crate) fn process_one(
+    config: &NodeConfig,
+    client: &Client,
+    builder: &dyn Builder,
+    installation: &InstallationDocument,
+    cancel: &Cancel,
+    observer: &dyn Observer,
+) -> Result<Result<(), BuildError>, Error> {
+    let options = Options {
+        cancel: cancel.clone(),
+        ..Options::default()
+    };
+    let run = Run {
+        config,
+        options: &options,
+        observer,
+        builder,
+        client,
+        // An agent that is restarted goes on where it was: that is nothing to tell the user.
+        interrupts_are_told: false,
+    };
+    run.installation(installation)
+}
+
 struct Run<'a> {
     config: &'a NodeConfig,
     options: &'a Options,
     observer: &'a dyn Observer,
     builder: &'a dyn Builder,
     client: &'a Client,
+    /// Whether the Master is told that a build failed because of an interrupt (N 3).
+    interrupts_are_told: bool,
 }
 
 impl Run<'_> {
-    /// Makes one release what the Master wants; tells whether that succeeded.
-    fn installation(&self, installation: &InstallationDocument) -> Result<bool, Error> {
+    /// Makes one release what the Master wants.
+    fn installation(
+        &self,
+        installation: &InstallationDocument,
+    ) -> Result<Result<(), BuildError>, Error> {
         let release = &installation.release;
         if !self.is_selected(release) {
-            return Ok(true);
+            return Ok(Ok(()));
         }
         if self.options.cancel.is_cancelled() {
             return Err(Error::Cancelled);
@@ -135,15 +174,17 @@ impl Run<'_> {
             InstallationState::Destroyed => self.destroy(release),
         };
         match result {
-            Ok(()) => Ok(true),
+            Ok(()) => Ok(Ok(())),
             Err(BuildError::Cancelled(what)) => {
-                let text = format!("interrupted by the administrator while {what} was running");
-                self.report_error(release, &text);
+                if self.interrupts_are_told {
+                    let text = format!("interrupted by the administrator while {what} was running");
+                    self.report_error(release, &text);
+                }
                 Err(Error::Cancelled)
             }
             Err(error) => {
                 self.report_error(release, &error.to_string());
-                Ok(false)
+                Ok(Err(error))
             }
         }
     }

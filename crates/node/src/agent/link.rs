@@ -1,0 +1,222 @@
+//! The agent's ear at the Master: one thread that listens for events, and the clock that asks where
+//! there are none.
+
+use std::sync::mpsc::Sender;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use slap::NodeId;
+use slap_client::{Client, Error, Watch};
+
+use super::Message;
+
+/// A stream is opened anew after this time, so that a connection that broke without a word is
+/// noticed.
+const LIFETIME: Duration = Duration::from_secs(600);
+/// Pauses between two tries to open one.
+const REOPEN_MIN: Duration = Duration::from_secs(1);
+const REOPEN_MAX: Duration = Duration::from_secs(60);
+/// Until a Master without events is asked again whether it has some: it may be a newer one then.
+const NONE_PAUSE: Duration = Duration::from_secs(3600);
+
+/// How often the Master is asked when it does not tell, as upstream's nodes ask.
+const POLL: Duration = Duration::from_secs(60);
+/// How often it is asked although it tells: whatever may have been missed.
+const POLL_TOLD: Duration = Duration::from_secs(600);
+/// First and longest pause before a Master is asked again that could not be reached.
+const AWAY_MIN: Duration = Duration::from_secs(1);
+const AWAY_MAX: Duration = Duration::from_secs(60);
+
+/// What the listening thread has to say.
+#[derive(Debug)]
+pub(super) enum News {
+    /// A stream is open.
+    Open,
+    /// Something changed.
+    Changed,
+    /// There is no stream now.
+    Closed,
+}
+
+/// Listens until nobody listens to it.
+pub(super) fn listen(client: Client, node: NodeId, to: Sender<Message>) {
+    let thread = thread::Builder::new().name("events".to_owned());
+    let spawned = thread.spawn(move || {
+        let mut last = None;
+        let mut pause = REOPEN_MIN;
+        loop {
+            let begun = Instant::now();
+            match client.events(&Watch::Node(node.clone()), last.as_deref(), LIFETIME) {
+                Ok(events) => {
+                    if to.send(Message::News(News::Open)).is_err() {
+                        return;
+                    }
+                    for event in events {
+                        last = event.id.or(last);
+                        if to.send(Message::News(News::Changed)).is_err() {
+                            return;
+                        }
+                    }
+                    if begun.elapsed() > REOPEN_MAX {
+                        pause = REOPEN_MIN;
+                    }
+                }
+                Err(Error::NotFound { .. }) => pause = NONE_PAUSE,
+                Err(error) => tracing::debug!("no events: {error}"),
+            }
+            if to.send(Message::News(News::Closed)).is_err() {
+                return;
+            }
+            thread::sleep(jitter(pause));
+            pause = (pause * 2).min(REOPEN_MAX);
+        }
+    });
+    if let Err(error) = spawned {
+        tracing::warn!("cannot listen for events: {error}");
+    }
+}
+
+/// When the Master is asked next. No I/O.
+#[derive(Debug)]
+pub(super) struct Clock {
+    /// A stream is open.
+    pub(super) told: bool,
+    /// Failures in a row.
+    pub(super) failures: u32,
+    /// Why the last try failed.
+    pub(super) trouble: Option<String>,
+    /// It is being asked now.
+    pub(super) asking: bool,
+    /// Something changed while it was being asked.
+    again: bool,
+    /// When to ask.
+    pub(super) next: Instant,
+}
+
+impl Clock {
+    pub(super) fn new(now: Instant) -> Self {
+        Clock {
+            told: false,
+            failures: 0,
+            trouble: None,
+            asking: false,
+            again: false,
+            next: now,
+        }
+    }
+
+    /// Whether to ask now; it counts as asked then.
+    pub(super) fn ask(&mut self, now: Instant) -> bool {
+        if self.asking || now < self.next {
+            return false;
+        }
+        self.asking = true;
+        true
+    }
+
+    pub(super) fn hear(&mut self, news: &News, now: Instant) {
+        match news {
+            News::Open => {
+                self.told = true;
+                // It is back: whatever pause there was is over.
+                if self.failures > 0 {
+                    self.soon(now);
+                }
+            }
+            News::Changed => self.soon(now),
+            News::Closed => {
+                let was_told = std::mem::replace(&mut self.told, false);
+                if was_told {
+                    self.next = self.next.min(now + jitter(POLL));
+                }
+            }
+        }
+    }
+
+    fn soon(&mut self, now: Instant) {
+        if self.asking {
+            self.again = true;
+        } else {
+            self.next = now;
+        }
+    }
+
+    /// The Master answered.
+    pub(super) fn answered(&mut self, now: Instant) {
+        self.asking = false;
+        self.failures = 0;
+        self.trouble = None;
+        let again = std::mem::take(&mut self.again);
+        self.next = if again {
+            now
+        } else {
+            now + if self.told { POLL_TOLD } else { jitter(POLL) }
+        };
+    }
+
+    /// The Master could not be reached, or refused.
+    pub(super) fn failed(&mut self, reason: String, now: Instant) {
+        self.asking = false;
+        self.again = false;
+        self.failures = self.failures.saturating_add(1);
+        self.trouble = Some(reason);
+        let pause = AWAY_MIN.saturating_mul(2_u32.saturating_pow(self.failures.min(10) - 1));
+        self.next = now + jitter(pause.min(AWAY_MAX));
+    }
+}
+
+/// A time near this one, so that not all nodes ask at once: between three quarters of it and all.
+fn jitter(time: Duration) -> Duration {
+    let nanoseconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.subsec_nanos());
+    let seed = u64::from(nanoseconds) ^ (u64::from(std::process::id()) << 20);
+    let share = (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f64 / f64::from(1 << 24);
+    time.mul_f64(0.75 + share / 4.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_master_is_asked_when_it_tells_and_else_from_time_to_time() {
+        let now = Instant::now();
+        let mut clock = Clock::new(now);
+        assert!(clock.ask(now));
+        assert!(!clock.ask(now), "not twice at once");
+        clock.answered(now);
+        assert!(!clock.ask(now + Duration::from_secs(44)));
+        assert!(clock.ask(now + POLL), "it tells nothing");
+        clock.answered(now);
+        clock.hear(&News::Open, now);
+        clock.hear(&News::Changed, now);
+        assert!(clock.ask(now));
+        // What changes while it is asked may not be in the answer.
+        clock.hear(&News::Changed, now);
+        clock.answered(now);
+        assert!(clock.ask(now));
+        clock.answered(now);
+        assert!(!clock.ask(now + POLL), "it would have told");
+        clock.hear(&News::Closed, now);
+        assert!(clock.ask(now + POLL));
+    }
+
+    #[test]
+    fn a_master_that_is_away_is_asked_ever_more_seldom() {
+        let now = Instant::now();
+        let mut clock = Clock::new(now);
+        let mut pauses = Vec::new();
+        for _ in 0..20 {
+            clock.failed("away".into(), now);
+            pauses.push(clock.next - now);
+        }
+        assert!(pauses[0] <= AWAY_MIN && pauses[0] >= AWAY_MIN.mul_f64(0.75));
+        assert!(pauses[3] > pauses[0]);
+        assert!(pauses.iter().all(|pause| *pause <= AWAY_MAX));
+        clock.hear(&News::Open, now);
+        assert!(clock.ask(now), "it is back");
+        clock.answered(now);
+        assert_eq!(clock.trouble, None);
+    }
+}

@@ -1,0 +1,240 @@
+//! The daemon of the node: with real processes, from a request to a running service and back.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value as Json;
+use testkit::{Rig, Running, eventually, eventually_some, kill};
+
+const SOON: Duration = Duration::from_secs(60);
+const SERVICES: &str = "tests/software/services";
+
+fn rig() -> Rig {
+    Rig::builder(env!("CARGO_BIN_EXE_slapos"))
+        .option("promise_timeout = 5")
+        .build()
+}
+
+fn agent(rig: &Rig) -> Running {
+    rig.slapos(["node", "agent"])
+        .start(&rig.path().join("log/agent.log"))
+}
+
+/// What the agent says it does.
+fn status(rig: &Rig) -> Json {
+    rig.run(&["node", "status", "--output", "json"]).ok().json()["agent"].clone()
+}
+
+/// Waits until the Master knows what the node has.
+fn prepared(rig: &Rig) {
+    eventually("the Master knows the partitions", SOON, || {
+        match rig.client().node(&rig.node_id()) {
+            Ok(document) if document.partitions.len() == 3 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+}
+
+/// Where an instance is, once it is somewhere.
+fn place(rig: &Rig, title: &str) -> String {
+    eventually_some(&format!("{title} has a partition"), SOON, || {
+        rig.placements().get(title).cloned()
+    })
+}
+
+/// Waits until the Master shows this text as published by the instance.
+fn published(rig: &Rig, title: &str, text: &str) {
+    eventually(&format!("{title} publishes {text}"), SOON, || {
+        let info = rig.info(title);
+        let found = info["connection-parameters"].to_string();
+        if found.contains(text) {
+            Ok(())
+        } else {
+            Err(found)
+        }
+    });
+}
+
+#[test]
+fn from_request_to_service_and_back_without_another_word() {
+    let rig = rig();
+    rig.start_master();
+    let mut agent = agent(&rig);
+    // The agent prepares the machine itself; only then the Master knows the node.
+    let release = rig.release(SERVICES);
+    prepared(&rig);
+    rig.supply(&release);
+    rig.request("one", &release, &["--parameters", "text=first"]);
+    let id = place(&rig, "one");
+    published(&rig, "one", "first");
+    rig.running(&id, "sleep 1000001", 1);
+    rig.running(&id, "sleep 1000002", 1);
+
+    rig.request("one", &release, &["--parameters", "text=second"]);
+    published(&rig, "one", "second");
+
+    rig.request("one", &release, &["--state", "stopped"]);
+    rig.running(&id, "sleep 1000002", 0);
+    rig.request("one", &release, &["--state", "started"]);
+    rig.running(&id, "sleep 1000002", 1);
+
+    let before = status(&rig);
+    assert_eq!(before["pid"], agent.pid(), "{before}");
+    assert_eq!(before["master"]["state"], "events", "{before}");
+
+    rig.request("one", &release, &["--state", "destroyed"]);
+    eventually("its partition is empty", SOON, || {
+        let left: Vec<_> = fs::read_dir(rig.partition(&id))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .filter(|name| name != ".slapos-resource" && name != ".slapgrid")
+            .collect();
+        let listed = rig.placements().contains_key("one");
+        if left.is_empty() && !listed {
+            Ok(())
+        } else {
+            Err((left, listed))
+        }
+    });
+    // And is ready for the next one.
+    rig.request("two", &release, &["--parameters", "text=third"]);
+    published(&rig, "two", "third");
+
+    let id = place(&rig, "two");
+    rig.running(&id, "sleep 1000002", 1);
+
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.wait(SOON), 0, "{}", agent.output());
+    // Its services do not need it.
+    rig.running(&id, "sleep 1000002", 1);
+    assert!(rig.run(&["node", "status", "--output", "json"]).ok().json()["agent"].is_null());
+}
+
+/// What a person does meanwhile, whatever is killed, and a Master that goes and comes.
+#[test]
+fn it_goes_on_whatever_happens_around_it() {
+    let rig = rig();
+    rig.start_master();
+    let mut first = agent(&rig);
+    let release = rig.release(SERVICES);
+    prepared(&rig);
+    rig.supply(&release);
+    rig.request("one", &release, &["--parameters", "text=first"]);
+    published(&rig, "one", "first");
+    let id = place(&rig, "one");
+
+    // A second agent is refused, and says whom it would disturb.
+    let second = rig.run(&["node", "agent"]);
+    assert_eq!(second.code(), 10, "{second}");
+    assert!(second.stderr.contains(&first.pid().to_string()), "{second}");
+
+    // The one-shot commands work beside it: at most they meet the agent at work.
+    for command in ["software", "instance", "report", "promise", "format"] {
+        eventually(command, SOON, || {
+            let run = rig.node(command, &[]);
+            match run.code() {
+                0 => Ok(()),
+                10 => Err(run.stderr),
+                _ => panic!("{run}"),
+            }
+        });
+    }
+
+    // A promise that somebody adds is checked without waiting for anything else.
+    let promise = rig.partition(&id).join("etc/promise/added");
+    let seen = rig.path().join("seen");
+    fs::write(&promise, format!("#!/bin/sh\ntouch {}\n", seen.display())).unwrap();
+    fs::set_permissions(&promise, fs::Permissions::from_mode(0o755)).unwrap();
+    eventually("the new promise is checked", SOON, || {
+        seen.exists().then_some(()).ok_or("not yet")
+    });
+
+    // The agent is killed in the middle of its work; the next one finishes it.
+    rig.request("slow", &release, &["--parameters", "seconds=30"]);
+    let slow = place(&rig, "slow");
+    eventually("it is being processed", SOON, || {
+        let tasks = status(&rig)["tasks"].clone();
+        let name = format!("partition {slow}");
+        let found = tasks
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|task| task["task"] == name);
+        match found {
+            Some(task) if task["state"] == "running" => Ok(()),
+            _ => Err(tasks),
+        }
+    });
+    first.kill();
+    rig.request("slow", &release, &["--parameters", "text=quick"]);
+    let mut next = agent(&rig);
+    published(&rig, "slow", "quick");
+
+    // The Master is away: what runs goes on, and the agent says what it waits for.
+    rig.kill_master();
+    eventually("it knows", SOON, || {
+        let master = status(&rig)["master"].clone();
+        if master["state"] == "away" {
+            Ok(())
+        } else {
+            Err(master)
+        }
+    });
+    rig.running(&id, "sleep 1000002", 1);
+    // A service that is killed comes back, without the Master.
+    for process in rig.services(&id, "sleep 1000002") {
+        kill(process.pid, Signal::KILL);
+    }
+    rig.running(&id, "sleep 1000002", 1);
+    rig.start_master();
+    rig.request("one", &release, &["--parameters", "text=again"]);
+    published(&rig, "one", "again");
+
+    // The supervisor is killed: its services stay, and are looked after again.
+    let before = rig.running(&id, "sleep 1000002", 1);
+    let supervisor = rig.supervisor().unwrap();
+    kill(supervisor, Signal::KILL);
+    eventually("another supervisor", SOON, || match rig.supervisor() {
+        Some(pid) if pid != supervisor => Ok(()),
+        other => Err(other),
+    });
+    assert_eq!(rig.running(&id, "sleep 1000002", 1)[0].pid, before[0].pid);
+
+    // A new configuration, without losing anything.
+    let cfg = rig
+        .read("slapos.cfg")
+        .replace("promise_timeout = 5", "promise_timeout = 6");
+    rig.write("slapos.cfg", cfg);
+    next.signal(Signal::HUP);
+    rig.request("one", &release, &["--parameters", "text=reloaded"]);
+    published(&rig, "one", "reloaded");
+    next.signal(Signal::TERM);
+    assert_eq!(next.wait(SOON), 0, "{}", next.output());
+}
+
+/// After a reboot without a Master everything runs as before (P7).
+#[test]
+fn without_a_master_what_ran_runs_again() {
+    let rig = rig();
+    rig.start_master();
+    let mut first = agent(&rig);
+    let release = rig.release(SERVICES);
+    prepared(&rig);
+    rig.supply(&release);
+    rig.request("one", &release, &[]);
+    let id = place(&rig, "one");
+    rig.running(&id, "sleep 1000002", 1);
+    // As if the power had gone.
+    first.kill();
+    rig.shut_down();
+    rig.running(&id, "sleep 1000002", 0);
+
+    let mut second = agent(&rig);
+    rig.running(&id, "sleep 1000002", 1);
+    assert_eq!(status(&rig)["master"]["state"], "away");
+    second.signal(Signal::TERM);
+    assert_eq!(second.wait(SOON), 0, "{}", second.output());
+}
