@@ -241,6 +241,16 @@ fn launch(spawn: &Spawn<'_>, stdin: Stdio) -> io::Result<(Child, OwnedFd)> {
 #[derive(Debug)]
 struct Guard(Option<Child>);
 
+impl Guard {
+    /// Kills a child that has no children: theirs need not be looked for among all processes.
+    fn kill_alone(mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(mut child) = self.0.take() {

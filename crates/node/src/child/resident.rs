@@ -55,6 +55,11 @@ impl Resident {
         })
     }
 
+    /// Ends it while it waits to be asked, when it has no children.
+    pub(crate) fn dismiss(self) {
+        self.child.kill_alone();
+    }
+
     /// Its process.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.child.0.as_ref().map(std::process::Child::id)

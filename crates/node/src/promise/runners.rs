@@ -19,7 +19,7 @@ use crate::user::User;
 const IDLE: Duration = Duration::from_secs(300);
 
 /// What a waiting runner takes of the machine's memory, in KiB, as a rule.
-const RUNNER_KIB: u64 = 48 << 10;
+const RUNNER_KIB: u64 = 64 << 10;
 
 /// Which part of the memory runners that wait may take.
 const MEMORY_PART: u64 = 8;
@@ -72,7 +72,7 @@ impl Runners {
     /// Ends the one of a partition, if it waits: its instance is stopped or gone.
     pub fn end(&self, partition: &PartitionId) {
         let ended = lock(&self.0.idle).remove(partition);
-        drop(ended);
+        dismiss(ended.into_iter());
     }
 
     /// The process ids of those that wait.
@@ -85,8 +85,12 @@ impl Runners {
 
     /// The one that waits for this partition, if it was started for the same.
     pub(super) fn take(&self, partition: &PartitionId, key: &str) -> Option<Runner> {
-        let (_, runner) = lock(&self.0.idle).remove(partition)?;
-        (runner.key == key).then_some(runner)
+        let (since, runner) = lock(&self.0.idle).remove(partition)?;
+        if runner.key == key {
+            return Some(runner);
+        }
+        dismiss([(since, runner)].into_iter());
+        None
     }
 
     /// Starts one.
@@ -128,8 +132,8 @@ impl Runners {
             }
             left_out
         };
-        // Killing takes a moment: not under the lock.
-        drop(left_out);
+        // It takes a moment: not under the lock.
+        dismiss(left_out.into_iter());
         self.tell(Message::Look);
     }
 
@@ -147,7 +151,8 @@ impl Runners {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        lock(&self.idle).clear();
+        let all = std::mem::take(&mut *lock(&self.idle));
+        dismiss(all.into_values());
     }
 }
 
@@ -174,10 +179,17 @@ fn work(messages: &Receiver<Message>, idle: &Mutex<Idle>) {
                     .partition(|(_, (since, _))| since.elapsed() < IDLE);
                 *kept = stay;
                 drop(kept);
-                drop(ended);
+                dismiss(ended.into_values());
             }
             Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+}
+
+/// Ends runners that wait.
+fn dismiss(runners: impl Iterator<Item = (Instant, Runner)>) {
+    for (_, runner) in runners {
+        runner.resident.dismiss();
     }
 }
 

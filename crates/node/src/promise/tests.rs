@@ -48,7 +48,7 @@ pub(super) fn age(node: &TestNode) {
 }
 
 #[test]
-fn due_or_not() {
+fn n_4_3_due_or_not() {
     let cache = |is_tested, is_anomaly_detected| Cache {
         is_tested,
         is_anomaly_detected,
@@ -76,7 +76,7 @@ fn due_or_not() {
 }
 
 #[test]
-fn an_executable_fails_at_once_after_deployment_and_at_the_third_time_in_between() {
+fn n_4_4_an_executable_fails_at_once_after_deployment_and_at_the_third_time_in_between() {
     let node = TestNode::new();
     node.write(
         "etc/promise/check.sh",
@@ -104,7 +104,7 @@ fn an_executable_fails_at_once_after_deployment_and_at_the_third_time_in_between
 }
 
 #[test]
-fn what_is_not_due_is_not_run_and_its_result_still_counts() {
+fn n_4_3_what_is_not_due_is_not_run_and_its_result_still_counts() {
     let node = TestNode::new();
     let counter = node.partition("count");
     let script = format!("#!/bin/sh\necho x >> {}; exit 1\n", counter.display());
@@ -120,7 +120,7 @@ fn what_is_not_due_is_not_run_and_its_result_still_counts() {
 }
 
 #[test]
-fn a_promise_that_hangs_is_ended() {
+fn n_4_3_a_promise_that_hangs_is_ended() {
     let node = TestNode::new();
     node.write("etc/promise/hang", "#!/bin/sh\nsleep 1000\n", 0o755);
     let more = "promise_timeout = 1";
@@ -161,7 +161,7 @@ fn plugin(body: &str) -> String {
 }
 
 #[test]
-fn a_plugin_without_slapos_core_uses_the_stand_in() {
+fn n_4_4_a_plugin_without_slapos_core_uses_the_stand_in() {
     let node = TestNode::new();
     let body =
         "self.logger.info('%s from %s', self.getConfig('word'), self.getConfig('partition-id'))";
@@ -186,7 +186,7 @@ fn a_plugin_without_slapos_core_uses_the_stand_in() {
 }
 
 #[test]
-fn what_plugins_do_wrong_is_their_failure() {
+fn n_4_3_what_plugins_do_wrong_is_their_failure() {
     for (name, text, message) in [
         (
             "bad.py",
@@ -222,7 +222,7 @@ fn what_plugins_do_wrong_is_their_failure() {
 }
 
 #[test]
-fn a_plugin_that_hangs_is_ended_and_the_others_are_run() {
+fn n_4_3_a_plugin_that_hangs_is_ended_and_the_others_are_run() {
     let node = TestNode::new();
     node.write(
         "etc/plugin/a.py",
@@ -244,7 +244,7 @@ fn a_plugin_that_hangs_is_ended_and_the_others_are_run() {
 }
 
 #[test]
-fn a_plugin_for_one_mode_only_is_left_alone_in_the_other() {
+fn n_4_3_a_plugin_for_one_mode_only_is_left_alone_in_the_other() {
     let node = TestNode::new();
     let text = plugin("self.logger.error('never')").replace(
         "    self.setPeriodicity",
@@ -324,6 +324,48 @@ fn what_was_said_before_the_runner_was_killed_is_not_lost() {
     let (failure, said) = run_in(&node, "", Mode::Test);
     assert!(failure.unwrap().contains(NO_OUTPUT), "{said}");
     assert!(!status(&node, "a").result.failed);
+}
+
+/// N 4.3: what is known of a promise does not count when its module is gone; here also not when the
+/// promise or its module was changed since.
+#[test]
+fn n_4_3_a_cache_of_another_module_does_not_count() {
+    let node = TestNode::new();
+    let module = node.write("lib/check.py", "", 0o644);
+    let plugin = node.write("etc/plugin/a.py", &plugin("pass"), 0o644);
+    run(&node, Mode::Test);
+    let cache_file = node.partition(".slapgrid/promise/cache/a");
+    let known: Cache = serde_json::from_slice(&fs::read(&cache_file).unwrap()).unwrap();
+    let past = |cache: &Cache| {
+        fs::write(&cache_file, serde_json::to_string(cache).unwrap()).unwrap();
+        let config = node.config("");
+        let document = node.document();
+        let partition = Partition::open(&config, &document).unwrap();
+        files::Past::open(&partition.dir)
+            .cache("a", &plugin)
+            .is_some()
+    };
+    let of = |file: &std::path::Path, modified: f64| Cache {
+        module_file: file.display().to_string(),
+        module_file_mtime: modified,
+        ..known.clone()
+    };
+    let modified = files::modified(&module).unwrap();
+    assert!(past(&known));
+    assert!(past(&of(&module, modified)));
+    assert!(
+        !past(&of(&module, modified - 10.0)),
+        "the module was changed"
+    );
+    assert!(!past(&of(&node.partition("lib/gone.py"), modified)));
+    let early = Cache {
+        timestamp: 1.0,
+        ..known.clone()
+    };
+    assert!(!past(&early), "the plugin was changed since");
+    fs::write(&cache_file, "broken").unwrap();
+    assert_eq!(run(&node, Mode::Anomaly), None);
+    assert!(fs::read_to_string(&cache_file).unwrap().starts_with('{'));
 }
 
 /// N 4.3: whatever they do at the same time, results are recorded in the order of the names.
