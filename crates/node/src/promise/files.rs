@@ -14,6 +14,9 @@ use crate::time;
 /// How much of the end of a log is read: executions before it do not matter.
 const LOG_TAIL_BYTES: u64 = 256 << 10;
 
+/// Seconds by which a clock may be corrected without everything being due.
+const CLOCK_SLACK: f64 = 5.0;
+
 /// Largest cache or result file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -80,8 +83,8 @@ impl Past {
         }
     }
 
-    /// What is known about a promise. What is broken, or older than the promise's file, or of a
-    /// module that is gone or another by now, is not known.
+    /// What is known about a promise. What is broken, or older than the promise's file, or from the
+    /// future (the clock was set back), or of a module that is gone or another by now, is not known.
     pub(crate) fn cache(&self, title: &str, promise: &Path) -> Option<Cache> {
         read_cache(self.cache.as_ref()?, title, promise)
     }
@@ -100,10 +103,13 @@ impl Past {
 fn read_cache(dir: &Dir, title: &str, promise: &Path) -> Option<Cache> {
     let (bytes, _) = dir.read_with_time(title, FILE_BYTES_MAX).ok()??;
     let cache: Cache = serde_json::from_slice(&bytes).ok()?;
+    let now = time::unix(SystemTime::now());
+    if cache.timestamp > now + CLOCK_SLACK {
+        return None;
+    }
     let module = modified(Path::new(&cache.module_file))?;
-    let changed = modified(promise).is_none_or(|changed| {
-        changed > cache.timestamp && changed <= time::unix(SystemTime::now())
-    });
+    let changed =
+        modified(promise).is_none_or(|changed| changed > cache.timestamp && changed <= now);
     ((module - cache.module_file_mtime).abs() < 0.001 && !changed).then_some(cache)
 }
 

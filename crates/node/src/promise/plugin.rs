@@ -6,7 +6,7 @@
 //! it answers is a stranger's word: it is of bounded size, read strictly, and believed only about
 //! the promises of its own partition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
@@ -41,6 +41,9 @@ const STAND_INS: &[(&str, &str)] = &[
 
 /// Grace for the interpreter itself, beside the plugins' own limits.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How many runners of a partition may be killed in one run before the rest is left.
+const DEATHS_MAX: usize = 10;
 
 /// Longest pause between two executions that is believed, in minutes.
 const PERIODICITY_MAX: f64 = 366.0 * 24.0 * 60.0;
@@ -89,21 +92,16 @@ pub(super) fn run(
     let key = key(partition, &python, due);
     let mut words: BTreeMap<String, Word> = BTreeMap::new();
     let mut timed_out = false;
-    // A runner may be killed, while it waited or by a plugin: what it had not said then is asked of
-    // another one, once.
-    for _ in 0..2 {
-        let left: Vec<&Promise> = due
-            .iter()
-            .filter(|promise| !words.contains_key(&promise.title))
-            .copied()
-            .collect();
-        if left.is_empty() {
-            break;
-        }
+    // A runner may be killed: while it waited, then another one gets its order; or by a plugin, then
+    // the others are run one by one, so that it harms only itself.
+    let mut orders = VecDeque::from([due.to_vec()]);
+    let mut deaths = 0;
+    while let Some(asked) = orders.pop_front() {
         let taken = checks.runners.take(partition.id(), &key);
+        let has_waited = taken.is_some();
         let runner = match taken {
             Some(runner) => Ok((runner, String::new())),
-            None => start(checks, partition, &python, &key, due),
+            None => start(checks, partition, &python, &key, &asked),
         };
         let (mut runner, mut text) = match runner {
             Ok(started) => started,
@@ -113,34 +111,42 @@ pub(super) fn run(
             }
         };
         runner.orders += 1;
-        let order = order(checks, partition, files, &left, mode, runner.orders);
+        let order = order(checks, partition, files, &asked, mode, runner.orders);
         let _ = writeln!(text, "{order}");
-        let limit = checks.config.promise_timeout * left.len() as u32 + GRACE;
-        let talk = talk(
-            &mut runner,
-            &text,
-            limit,
-            checks,
-            &mut |word| {
-                // Of no promise more than one word counts, and of others none.
-                if left.iter().any(|promise| promise.title == word.title) {
-                    words.entry(word.title.clone()).or_insert(word);
-                }
-            },
-            output,
-        );
-        match talk {
-            Ok(Talk::Done) => {
-                checks.runners.keep(partition.id(), runner);
-                break;
+        let limit = checks.config.promise_timeout * asked.len() as u32 + GRACE;
+        let mut on_word = |word: Word| {
+            // Of no promise more than one word counts, and of others none.
+            if asked.iter().any(|promise| promise.title == word.title) {
+                words.entry(word.title.clone()).or_insert(word);
             }
-            Ok(Talk::Ended) => output("the promise runner ended before its work"),
+        };
+        match talk(&mut runner, &text, limit, checks, &mut on_word, output) {
+            Ok(Talk::Done) => checks.runners.keep(partition.id(), runner),
+            Ok(Talk::Ended) => {
+                output("the promise runner ended before its work");
+                deaths += 1;
+                if deaths > DEATHS_MAX {
+                    break;
+                }
+                let alone = asked.len() == 1;
+                let left = asked
+                    .into_iter()
+                    .filter(|promise| !words.contains_key(&promise.title));
+                if has_waited && words.is_empty() {
+                    orders.push_front(left.collect());
+                } else if !alone {
+                    orders.extend(left.map(|promise| vec![promise]));
+                }
+            }
             Ok(Talk::TimedOut) => {
                 timed_out = true;
                 break;
             }
             Err(ChildError::Cancelled { .. }) => return Err(PromiseError::Cancelled),
-            Err(error) => output(&error.to_string()),
+            Err(error) => {
+                output(&error.to_string());
+                break;
+            }
         }
     }
     Ok(due

@@ -28,8 +28,10 @@ const MEMORY_PART: u64 = 8;
 #[derive(Debug, Clone, Default)]
 pub struct Runners(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    /// How long one waits.
+    limit: Duration,
     idle: Arc<Mutex<Idle>>,
     keeper: Mutex<Option<SyncSender<Message>>>,
 }
@@ -63,10 +65,32 @@ enum Message {
     Look,
 }
 
+impl Default for Inner {
+    fn default() -> Self {
+        Inner::waiting_for(IDLE)
+    }
+}
+
+impl Inner {
+    fn waiting_for(limit: Duration) -> Self {
+        Inner {
+            limit,
+            idle: Arc::default(),
+            keeper: Mutex::default(),
+        }
+    }
+}
+
 impl Runners {
     /// None yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// None yet; they wait as long.
+    #[cfg(test)]
+    pub(crate) fn waiting_for(limit: Duration) -> Self {
+        Runners(Arc::new(Inner::waiting_for(limit)))
     }
 
     /// Ends the one of a partition, if it waits: its instance is stopped or gone.
@@ -142,7 +166,8 @@ impl Runners {
         let sender = keeper.get_or_insert_with(|| {
             let (sender, receiver) = sync_channel(16);
             let idle = Arc::clone(&self.0.idle);
-            std::thread::spawn(move || work(&receiver, &idle));
+            let limit = self.0.limit;
+            std::thread::spawn(move || work(&receiver, &idle, limit));
             sender
         });
         let _ = sender.send(message);
@@ -157,12 +182,12 @@ impl Drop for Inner {
 }
 
 /// Starts what is asked for, and ends what has waited too long, until nobody is left to ask.
-fn work(messages: &Receiver<Message>, idle: &Mutex<Idle>) {
+fn work(messages: &Receiver<Message>, idle: &Mutex<Idle>, limit: Duration) {
     loop {
         let oldest = lock(idle).values().map(|(since, _)| *since).min();
         let message = match oldest {
             None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(since) => messages.recv_timeout(IDLE.saturating_sub(since.elapsed())),
+            Some(since) => messages.recv_timeout(limit.saturating_sub(since.elapsed())),
         };
         match message {
             Ok(Message::Start(launch, reply)) => {
@@ -176,7 +201,7 @@ fn work(messages: &Receiver<Message>, idle: &Mutex<Idle>) {
                 let all = std::mem::take(&mut *kept);
                 let (stay, ended): (Idle, Idle) = all
                     .into_iter()
-                    .partition(|(_, (since, _))| since.elapsed() < IDLE);
+                    .partition(|(_, (since, _))| since.elapsed() < limit);
                 *kept = stay;
                 drop(kept);
                 dismiss(ended.into_values());

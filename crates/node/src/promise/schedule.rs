@@ -55,12 +55,11 @@ pub fn next_due(config: &NodeConfig, partition: &PartitionId) -> Option<SystemTi
             Some(cache) => Some(cache.next_run_after.max(cache.timestamp + PAUSE_MIN)),
             None => Some(
                 past.answered(&promise.title)
+                    .filter(|moment| *moment <= now)
                     .map_or(0.0, |moment| moment + PAUSE_UNKNOWN),
             ),
         })
         .fold(f64::INFINITY, f64::min);
-    // A clock that was set back must not silence promises.
-    let next = next.min(now + 366.0 * 86_400.0);
     (!promises.is_empty() && next.is_finite())
         .then(|| Duration::try_from_secs_f64(next).ok())
         .flatten()

@@ -313,7 +313,21 @@ fn n_4_6_the_runner_stays_until_plugins_change() {
 }
 
 #[test]
-fn what_was_said_before_the_runner_was_killed_is_not_lost() {
+fn n_4_6_a_runner_that_has_nothing_to_do_ends() {
+    let mut node = TestNode::new();
+    node.runners = Runners::waiting_for(Duration::from_millis(20));
+    node.write("etc/plugin/a.py", &plugin("self.logger.info('a')"), 0o644);
+    assert_eq!(run(&node, Mode::Test), None);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !node.runners.waiting().is_empty() {
+        assert!(std::time::Instant::now() < deadline, "it stays");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(run(&node, Mode::Test), None, "another one is started");
+}
+
+#[test]
+fn a_plugin_that_kills_the_runner_harms_only_itself() {
     let node = TestNode::new();
     let kill = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)";
     node.write("etc/plugin/killer.py", &plugin(kill), 0o644);
@@ -322,8 +336,14 @@ fn what_was_said_before_the_runner_was_killed_is_not_lost() {
         node.write(&format!("etc/plugin/{name}.py"), &plugin(&body), 0o644);
     }
     let (failure, said) = run_in(&node, "", Mode::Test);
-    assert!(failure.unwrap().contains(NO_OUTPUT), "{said}");
-    assert!(!status(&node, "a").result.failed);
+    assert_eq!(
+        failure.unwrap(),
+        format!("Promise 'killer.py' failed with output: {NO_OUTPUT}"),
+        "{said}"
+    );
+    for title in ["a", "b", "z"] {
+        assert!(!status(&node, title).result.failed, "{title}");
+    }
 }
 
 /// N 4.3: what is known of a promise does not count when its module is gone; here also not when the
@@ -363,6 +383,11 @@ fn n_4_3_a_cache_of_another_module_does_not_count() {
         ..known.clone()
     };
     assert!(!past(&early), "the plugin was changed since");
+    let late = Cache {
+        timestamp: known.timestamp + 1e6,
+        ..known.clone()
+    };
+    assert!(!past(&late), "the clock was set back");
     fs::write(&cache_file, "broken").unwrap();
     assert_eq!(run(&node, Mode::Anomaly), None);
     assert!(fs::read_to_string(&cache_file).unwrap().starts_with('{'));
