@@ -215,6 +215,67 @@ fn it_goes_on_whatever_happens_around_it() {
     assert_eq!(next.wait(SOON), 0, "{}", next.output());
 }
 
+/// From a plugin that begins to fail to what the user of the instance sees, and back.
+#[test]
+fn a_promise_that_begins_to_fail_is_known_at_once() {
+    const PLUGIN: &str = "\
+from zope.interface import implementer
+from slapos.grid.promise import interface
+from slapos.grid.promise.generic import GenericPromise
+
+@implementer(interface.IPromise)
+class RunPromise(GenericPromise):
+  def __init__(self, config):
+    super(RunPromise, self).__init__(config)
+    self.allowBang(False)
+  def sense(self):
+";
+    let rig = rig();
+    rig.start_master();
+    let mut agent = agent(&rig);
+    let release = rig.release(SERVICES);
+    prepared(&rig);
+    rig.supply(&release);
+    rig.request("one", &release, &[]);
+    let id = place(&rig, "one");
+    let promises = |what: &str, arguments: &[&str], expected: &str| {
+        eventually(what, SOON, || {
+            let run = rig.slapos(["service", "promises", "one", "-o", "name"]);
+            let found = run.args(arguments).run().stdout;
+            if found == expected {
+                Ok(())
+            } else {
+                Err(found)
+            }
+        });
+    };
+    promises("the Master knows them", &[], "healthy\n");
+    let plugin = rig.partition(&id).join("etc/plugin/mood.py");
+    fs::create_dir_all(plugin.parent().unwrap()).unwrap();
+    let feel = |body: &str| {
+        // Whole at once.
+        let new = rig.write("new", format!("{PLUGIN}    self.logger.{body}\n"));
+        fs::rename(new, &plugin).unwrap();
+        // A directory that was just made may not be watched yet.
+        fs::write(rig.partition(&id).join("etc/promise/touched"), "").unwrap();
+    };
+    feel("error('grumpy')");
+    promises("it fails", &["--failing"], "mood\n");
+    eventually("the service is in error", SOON, || {
+        let list = rig.run(&["service", "list", "-o", "table"]).ok().stdout;
+        if list.contains("error") {
+            Ok(())
+        } else {
+            Err(list)
+        }
+    });
+    feel("info('merry')");
+    promises("it is well again", &["--failing"], "");
+    promises("both are there", &[], "healthy\nmood\n");
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.wait(SOON), 0, "{}", agent.output());
+}
+
 /// After a reboot without a Master everything runs as before (P7).
 #[test]
 fn without_a_master_what_ran_runs_again() {

@@ -31,6 +31,8 @@ const REMOVAL_PAUSE: Duration = Duration::from_secs(5);
 const KEPT_PAUSE: Duration = Duration::from_secs(60);
 /// A partition that is to be processed all the time is processed this often, as by cron.
 const PERIODICITY_MIN: Duration = Duration::from_secs(60);
+/// Least pause between two checks of a partition's promises.
+const PROMISE_PAUSE_MIN: Duration = Duration::from_secs(5);
 /// Until something is tried again that could not be done just now.
 const LATER: Duration = Duration::from_secs(1);
 
@@ -219,7 +221,8 @@ impl Work<'_> {
         let promise = (document.state == Some(InstanceState::Started))
             .then(|| promise::next_due(self.config, &document.partition))
             .flatten()
-            .map(until);
+            // They were just run: what is due all the same could not be recorded, on a full disk.
+            .map(|moment| until(moment).max(PROMISE_PAUSE_MIN));
         let seconds = observed
             .periodicity
             .unwrap_or(self.config.maximum_periodicity);
