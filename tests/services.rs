@@ -355,6 +355,10 @@ fn promises_that_fail_are_shown_with_their_history() {
         &["service", "info", "blog", "-o", "table"],
         &["1 of 4 fail: disk of db (slapos service promises blog)"],
     );
+    world.shows(
+        &["service", "tree", "blog"],
+        &["promise disk fails: no space left"],
+    );
     tell(1, &[promise("disk", false, ""), promise("page", false, "")]);
     world.shows(
         &["service", "info", "blog", "-o", "table"],

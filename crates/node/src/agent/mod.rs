@@ -35,7 +35,7 @@ use crate::lock::Lock;
 use crate::notify::Notify;
 use crate::observer::{Event, Observer};
 use crate::outcome::{Error, Outcome};
-use crate::promise::Runners;
+use crate::promise::{self, Runners};
 use crate::software::{self, ZcBuildout};
 
 use agenda::{Agenda, Finish, Kind, Task, Why, Width};
@@ -122,6 +122,7 @@ fn session(
     let client = config.master.client()?;
     let builder = ZcBuildout::new(config, observer);
     let runners = Runners::new();
+    promise::forget_all(config);
     let (to, messages) = channel();
     let wake = to.clone();
     options.cancel.on_cancel(move || {
@@ -370,6 +371,8 @@ impl Agent<'_, '_> {
         match result {
             Ok(wanted) => {
                 if self.clock.failures > 0 {
+                    // It may have been another program, or one with less in its memory.
+                    promise::forget_all(self.work.config);
                     self.work
                         .observer
                         .event(&Event::Info("the Master can be reached again"));

@@ -37,8 +37,19 @@ pub(crate) const OUTPUT_BYTES_MAX: usize = 1 << 20;
 /// Longest line passed on as one; longer ones are cut.
 const LINE_BYTES_MAX: usize = 64 << 10;
 
-/// Environment variables no child inherits (N 2.7).
+/// Environment variables no child inherits (N 2.7); beside upstream's, what is between the node and
+/// its service manager, and a token.
 const REMOVED: &[&str] = &[
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PID",
+    "JOURNAL_STREAM",
+    "INVOCATION_ID",
+    "CREDENTIALS_DIRECTORY",
+    "SLAPOS_TOKEN",
     "PYTHONHOME",
     "PYTHONPATH",
     "PYTHONSTARTUP",

@@ -24,7 +24,7 @@ use schedule::{Due, due};
 
 pub use runners::Runners;
 pub use schedule::next_due;
-pub(crate) use told::forget;
+pub(crate) use told::{forget, forget_all};
 
 use crate::cancel::Cancel;
 use crate::config::NodeConfig;

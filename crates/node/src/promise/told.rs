@@ -21,6 +21,9 @@ use crate::safe_fs::{self, Durable};
 /// After so long everything is told again, and a Master that could not be told is asked again.
 const AGAIN: Duration = Duration::from_secs(600);
 
+/// Notes that the Master has no use for all this.
+const LACKING: &str = "master-without-promises";
+
 /// Most promises of a partition that are told, those that fail first.
 const TOLD_MAX: usize = 300;
 
@@ -49,7 +52,7 @@ pub(super) fn tell(
     told.sort_by(|one, other| (!one.failed, &one.title).cmp(&(!other.failed, &other.title)));
     told.truncate(TOLD_MAX);
     let news = digest(partition, &told);
-    let lacking = config.instance_root.join("var/run/master-without-promises");
+    let lacking = config.instance_root.join("var/run").join(LACKING);
     if is_fresh(&record, &news) || is_fresh(&lacking, &config.master.url) {
         return;
     }
@@ -72,6 +75,19 @@ pub(crate) fn forget(config: &NodeConfig, partition: &PartitionId) -> io::Result
     match std::fs::remove_file(record(config, partition)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+/// Forgets what was told of all instances: each is told again with its next check. For whoever begins
+/// to work, and does not know what became of the Master meanwhile.
+pub(crate) fn forget_all(config: &NodeConfig) {
+    let directory = config.instance_root.join("var/run");
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.ends_with(".promises") || name == LACKING {
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 

@@ -137,6 +137,9 @@ fn told(instance: &ServiceInstance) -> String {
     }
     if let Some(why) = &instance.waiting {
         text.push_str(&format!(" {why}"));
+    } else if let Some((title, message)) = instance.failing.first() {
+        let said = output::one_line(message, REPORT_CHARS);
+        text.push_str(&format!(" promise {title} fails: {said}"));
     } else if instance.actual == "error" {
         let report = instance.report.text.trim_start_matches("#error").trim();
         let line = report.lines().last().unwrap_or_default();
