@@ -1,5 +1,10 @@
 //! The daemon of the node: with real processes, from a request to a running service and back.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -298,4 +303,248 @@ fn without_a_master_what_ran_runs_again() {
     assert_eq!(status(&rig)["master"]["state"], "away");
     second.signal(Signal::TERM);
     assert_eq!(second.wait(SOON), 0, "{}", second.output());
+}
+
+/// What systemd is given: it has to understand all of it.
+#[test]
+fn the_systemd_unit_is_valid() {
+    let unit = testkit::project().join("packaging/systemd/slapos-node.service");
+    let text = fs::read_to_string(unit).unwrap();
+    let program = env!("CARGO_BIN_EXE_slapos");
+    assert!(text.contains("ExecStart=/usr/local/bin/slapos node agent\n"));
+    let directory = rig();
+    // The program and its pages are not where they will be.
+    let text = text
+        .replace("/usr/local/bin/slapos", program)
+        .replace("Documentation=man:slapos-node-agent(1)\n", "");
+    let unit = directory.write("slapos-node.service", text);
+    let Ok(output) = std::process::Command::new("systemd-analyze")
+        .arg("verify")
+        .arg(unit)
+        .output()
+    else {
+        println!("SKIPPED: there is no systemd-analyze on this machine");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+/// The agent works, and the release is there.
+fn with_release(rig: &Rig) -> (Running, String) {
+    rig.start_master();
+    let running = agent(rig);
+    prepared(rig);
+    let release = rig.release(SERVICES);
+    rig.supply(&release);
+    (running, release)
+}
+
+/// What the agent says about one task, such as `partition part0`.
+fn task(rig: &Rig, name: &str) -> Json {
+    let status = status(rig);
+    let tasks = status["tasks"].as_array().cloned().unwrap_or_default();
+    tasks
+        .into_iter()
+        .find(|task| task["task"] == name)
+        .unwrap_or(Json::Null)
+}
+
+/// Waits until the agent says this about a task.
+fn task_is(rig: &Rig, name: &str, what: &str, holds: impl Fn(&Json) -> bool) -> Json {
+    eventually(&format!("{name} {what}"), SOON, || {
+        let task = task(rig, name);
+        if holds(&task) { Ok(task) } else { Err(task) }
+    })
+}
+
+/// The processes of an instance, each exactly once.
+fn runs_once(rig: &Rig, partition: &str) {
+    for sleep in ["sleep 1000001", "sleep 1000002", "sleep 1000003"] {
+        rig.running(partition, sleep, 1);
+    }
+}
+
+#[test]
+fn a_slow_build_and_a_failing_neighbour_delay_nobody() {
+    let rig = rig();
+    let (_agent, release) = with_release(&rig);
+    let slow = rig.release("tests/software/slow");
+    let longer = fs::read_to_string(&slow)
+        .unwrap()
+        .replace("3.003", "600.003");
+    fs::write(&slow, longer).unwrap();
+    rig.supply(&slow);
+    let building = format!("release {slow}");
+    task_is(&rig, &building, "is being built", |task| {
+        task["state"] == "running"
+    });
+
+    rig.request("bad", &release, &["--parameters", "profile=fail"]);
+    rig.request("good", &release, &["--parameters", "text=fine"]);
+    published(&rig, "good", "fine");
+    runs_once(&rig, &place(&rig, "good"));
+    let bad = place(&rig, "bad");
+    let told = task_is(&rig, &format!("partition {bad}"), "failed", |task| {
+        task["failures"].as_u64() > Some(0)
+    });
+    assert!(
+        told["trouble"].as_str().unwrap().contains("asked to fail"),
+        "{told}"
+    );
+    assert_eq!(task(&rig, &building)["state"], "running");
+
+    // Repaired by its owner, it does not wait for its next try.
+    rig.request("bad", &release, &["--parameters", "profile=work"]);
+    runs_once(&rig, &bad);
+    task_is(&rig, &format!("partition {bad}"), "is well", |task| {
+        task["failures"] == 0 && task["trouble"].is_null()
+    });
+}
+
+#[test]
+fn killed_in_the_midst_of_work_the_next_one_goes_on() {
+    let rig = rig();
+    let (mut first, release) = with_release(&rig);
+    rig.request(
+        "one",
+        &release,
+        &["--parameters", "seconds=3", "text=whole"],
+    );
+    let id = place(&rig, "one");
+    let name = format!("partition {id}");
+    task_is(&rig, &name, "is being done", |task| {
+        task["state"] == "running"
+    });
+    first.kill();
+
+    let mut second = agent(&rig);
+    published(&rig, "one", "whole");
+    runs_once(&rig, &id);
+    // Politely stopped in the midst of it, it leaves no half-started work behind.
+    rig.request("one", &release, &["--parameters", "seconds=600"]);
+    task_is(&rig, &name, "is being done", |task| {
+        task["state"] == "running"
+    });
+    second.signal(Signal::TERM);
+    assert_eq!(second.wait(SOON), 0, "{}", second.output());
+    assert_eq!(rig.services(&id, "buildout"), []);
+    runs_once(&rig, &id);
+}
+
+#[test]
+fn who_types_a_command_meanwhile_is_respected() {
+    let rig = rig();
+    let (_agent, release) = with_release(&rig);
+    rig.request("one", &release, &["--parameters", "text=first"]);
+    let id = place(&rig, "one");
+    let name = format!("partition {id}");
+    task_is(&rig, &name, "is done", |task| task["state"] == "scheduled");
+    // An idle agent is in nobody's way.
+    for command in ["software", "instance", "report"] {
+        rig.node(command, &[]).ok();
+    }
+    // One at work says who it is.
+    rig.request(
+        "one",
+        &release,
+        &["--parameters", "seconds=4", "text=second"],
+    );
+    task_is(&rig, &name, "is being done", |task| {
+        task["state"] == "running"
+    });
+    rig.node("instance", &[]).exits(10);
+    published(&rig, "one", "second");
+    task_is(&rig, &name, "is done", |task| task["state"] == "scheduled");
+
+    // And it waits for a person's command without calling that a failure.
+    let by_hand = rig
+        .slapos(["node", "instance", "--now", "--force"])
+        .start(&rig.path().join("log/by-hand.log"));
+    eventually("the command works", SOON, || {
+        fs::metadata(rig.path().join("run/instance.pid")).map(drop)
+    });
+    rig.request(
+        "one",
+        &release,
+        &["--parameters", "seconds=0", "text=third"],
+    );
+    let mut by_hand = by_hand;
+    assert_eq!(by_hand.wait(SOON), 0, "{}", by_hand.output());
+    published(&rig, "one", "third");
+    let task = task_is(&rig, &name, "is done", |task| task["state"] == "scheduled");
+    assert_eq!(task["failures"], 0, "{task}");
+}
+
+#[test]
+fn a_new_configuration_is_read_without_stopping() {
+    let rig = rig();
+    let (mut agent, release) = with_release(&rig);
+    rig.request("one", &release, &[]);
+    let id = place(&rig, "one");
+    runs_once(&rig, &id);
+    let services = rig.services(&id, "sleep");
+
+    // An unusable one changes nothing.
+    let text = rig.read("slapos.cfg");
+    rig.write("slapos.cfg", "[slapos]\n");
+    agent.signal(Signal::HUP);
+    agent.wait_for_output("going on with the configuration from before", SOON);
+    let definition = format!(
+        "{}\n[partition_3]\naddress = 127.0.0.1/255.255.255.255 \
+         ::1/ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff\nuser = {}\n\
+         network_interface = tap3\npathname = part3\n",
+        rig.read("definition.cfg"),
+        rig.read("definition.cfg")
+            .lines()
+            .find_map(|line| line.strip_prefix("software_user = "))
+            .unwrap()
+    );
+    rig.write("definition.cfg", definition);
+    rig.write(
+        "slapos.cfg",
+        text.replace("partition_amount = 3", "partition_amount = 4"),
+    );
+    agent.signal(Signal::HUP);
+    eventually("the new partition is there", SOON, || {
+        fs::metadata(rig.partition("part3")).map(drop)
+    });
+    assert_eq!(rig.services(&id, "sleep"), services);
+    assert!(agent.is_running());
+}
+
+/// What systemd would hear.
+#[test]
+fn the_service_manager_is_told() {
+    let rig = rig();
+    rig.start_master();
+    let path = rig.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(SOON)).unwrap();
+    let mut agent = rig
+        .slapos(["node", "agent"])
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "400000")
+        .start(&rig.path().join("log/agent.log"));
+    let heard = |word: &str| {
+        let mut buffer = [0; 2048];
+        loop {
+            let length = manager.recv(&mut buffer).unwrap();
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if text.starts_with(word) {
+                return text;
+            }
+        }
+    };
+    heard("READY=1");
+    heard("STATUS=");
+    for _ in 0..3 {
+        heard("WATCHDOG=1");
+    }
+    agent.signal(Signal::HUP);
+    heard("RELOADING=1");
+    heard("READY=1");
+    agent.signal(Signal::TERM);
+    heard("STOPPING=1");
+    assert_eq!(agent.wait(SOON), 0, "{}", agent.output());
 }

@@ -1,19 +1,22 @@
-//! Master, node and processing loop on one machine, in one directory, as an ordinary user.
+//! A Master and a node on one machine, in one directory, as an ordinary user.
 //!
 //! The Master is a process of its own, so is the supervisor of the services; this process runs the
-//! loop between them. Any of the three may be killed: what is found at the next start is used.
+//! node's agent between them. Any of the three may be killed: what is found at the next start is
+//! used.
 
+mod agent;
 mod demo;
-mod engine;
 mod layout;
 mod master;
 
 use std::fs::File;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use node::config::{NodeConfig, Overrides};
+use node::config::Overrides;
+use node::format::FormatConfig;
 use node::{Cancel, Observer};
 
 use crate::args::Global;
@@ -21,13 +24,11 @@ use crate::args::standalone::Standalone;
 use crate::failure::Failure;
 use crate::progress::NodeProgress;
 use crate::{CommandResult, interrupt, output};
+use agent::Agent;
 use demo::Demo;
-use engine::Engine;
 use layout::Layout;
 use master::Master;
 
-/// How often the main thread looks whether it shall end.
-const LOOK: Duration = Duration::from_millis(100);
 /// Longest time all services may take to stop.
 const SERVICES_STOP_MAX: Duration = Duration::from_secs(90);
 
@@ -35,27 +36,36 @@ pub(crate) fn run(arguments: &Standalone, global: &Global) -> CommandResult {
     let layout = Layout::create(arguments.root.as_deref())?;
     let _lock = lock(&layout)?;
     let cancel = Cancel::new();
+    let (end, ended) = channel();
     interrupt::on_interrupt({
-        let cancel = cancel.clone();
-        move || cancel.cancel()
+        let (cancel, end) = (cancel.clone(), end.clone());
+        move || {
+            cancel.cancel();
+            let _ = end.send(());
+        }
     })?;
 
     let port = layout.configure(arguments.port, arguments.partitions)?;
     let observer = Arc::new(NodeProgress::new(global.quiet, global.verbose));
     let master = Master::start(&layout, port)?;
-    let prepared = prepare(&layout, &*observer);
-    if let Err(failure) = prepared {
+    if let Err(failure) = format(&layout, &*observer) {
         master.stop()?;
         return Err(failure);
     }
-    let client = master.client().clone();
     if !arguments.demo {
         introduce(&layout, port)?;
     }
-    let engine = Engine::start(layout.configuration(), master, observer, cancel.clone())?;
+    let agent = Agent::start(
+        layout.configuration(),
+        observer,
+        cancel.clone(),
+        move || {
+            let _ = end.send(());
+        },
+    )?;
 
     let played = if arguments.demo {
-        Demo::new(client, &layout, cancel.clone()).and_then(|demo| demo.play())
+        Demo::new(master.client().clone(), &layout, cancel).and_then(|demo| demo.play())
     } else {
         Ok(String::new())
     };
@@ -69,14 +79,11 @@ pub(crate) fn run(arguments: &Standalone, global: &Global) -> CommandResult {
             ))?;
             introduce(&layout, port)?;
         }
-        while !cancel.is_cancelled() && !engine.ended() {
-            std::thread::sleep(LOOK);
-        }
+        let _ = ended.recv();
     }
 
-    let stopped = stop(&layout, engine);
+    stop(&layout, agent, master)?;
     played?;
-    stopped?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -95,14 +102,11 @@ fn lock(layout: &Layout) -> Result<File, Failure> {
     Ok(file)
 }
 
-/// Formats the node, and starts again what ran when it was stopped.
-fn prepare(layout: &Layout, observer: &dyn Observer) -> Result<(), Failure> {
-    engine::format(&layout.configuration(), observer)?;
-    let config = NodeConfig::load(&layout.configuration(), &Overrides::new())
+/// Makes the partitions what they shall be, and tells the Master about them.
+fn format(layout: &Layout, observer: &dyn Observer) -> Result<(), Failure> {
+    let config = FormatConfig::load(&layout.configuration(), Overrides::new().set("now", "true"))
         .map_err(|error| Failure::of(&error))?;
-    node::supervisor(&config)?
-        .start_all(false)
-        .map_err(|error| Failure::of(&error))?;
+    node::format::run(&config, &node::format::Options::default(), observer)?;
     Ok(())
 }
 
@@ -121,10 +125,10 @@ From another terminal:
     ))
 }
 
-/// Ends the loop, then the services, then the Master: nobody is left without whom it needs.
-fn stop(layout: &Layout, engine: Engine) -> Result<(), Failure> {
+/// Ends the agent, then the services, then the Master: nobody is left without whom it needs.
+fn stop(layout: &Layout, agent: Agent, master: Master) -> Result<(), Failure> {
     tracing::info!("stopping");
-    let master = engine.stop();
+    let agent = agent.stop();
     let socket = layout.instance_root().join("sv.sock");
     let services = if socket.exists() {
         supervisor::Client::new(&socket)
@@ -133,6 +137,7 @@ fn stop(layout: &Layout, engine: Engine) -> Result<(), Failure> {
     } else {
         Ok(())
     };
-    master?.stop()?;
-    services
+    master.stop()?;
+    services?;
+    agent
 }
