@@ -18,6 +18,8 @@ use slap::config::Config;
 use slap_client::Trust;
 
 use crate::cgroup::{Hierarchy, Limits};
+use crate::firewalld::FirewallConfig;
+use crate::manager::{self, ManagerConfig};
 pub(crate) use values::Values;
 pub use values::parse_size;
 
@@ -219,6 +221,10 @@ pub struct NodeConfig {
     /// What each partition may use. Our own options `partition_memory_max`, `partition_tasks_max`
     /// and `partition_cpus_max`.
     pub limits: Limits,
+    /// What instances may ask for beyond files and processes.
+    pub managers: ManagerConfig,
+    /// Section `[firewall]`: instances are reached only by those who may.
+    pub firewall: Option<FirewallConfig>,
     /// Options that are set but not supported yet, for a warning.
     pub unsupported: Vec<String>,
 }
@@ -272,7 +278,9 @@ impl NodeConfig {
             None
         };
         let limits = limits(&values)?;
-        let mut unsupported = unsupported(&values, &config);
+        let mut unsupported = unsupported(&values);
+        let (managers, unknown) = managers(&values, &config)?;
+        unsupported.extend(unknown);
         unsupported.extend(unlimited(&limits, cgroups.as_ref()));
         let limits = limits.or_default();
         Ok(NodeConfig {
@@ -280,6 +288,8 @@ impl NodeConfig {
             node: values.node()?,
             cgroups,
             limits,
+            managers,
+            firewall: FirewallConfig::read(file, &config)?,
             builder_directory: values
                 .path("builder_directory")?
                 .unwrap_or_else(|| software_root.join(".builder")),
@@ -410,9 +420,70 @@ fn unlimited(limits: &Limits, cgroups: Option<&Hierarchy>) -> Vec<String> {
         .collect()
 }
 
-fn unsupported(values: &Values, config: &Config) -> Vec<String> {
-    let mut found: Vec<String> = [
-        "manager_list",
+/// The managers that are asked for, and a complaint about each that does not exist.
+fn managers(values: &Values, config: &Config) -> Result<(ManagerConfig, Vec<String>), ConfigError> {
+    let (names, unknown) = manager_names(values);
+    let words = |option: &str| -> Vec<String> {
+        values
+            .text(option)
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect()
+    };
+    let (mut allowed_disks, mut socat) = (None, None);
+    for section in config.sections() {
+        // One character of any kind separates the word from the name.
+        let mut rest = section.strip_prefix("manager").unwrap_or_default().chars();
+        rest.next();
+        let get = |option| {
+            config
+                .get(section, option)
+                .map_err(|source| ConfigError::Syntax {
+                    file: values.file().to_owned(),
+                    source,
+                })
+        };
+        match rest.as_str() {
+            "devperm" => {
+                allowed_disks = get("allowed-disk-for-vm")?
+                    .map(|list| slap::config::lines(&list).map(PathBuf::from).collect());
+            }
+            "portredir" => socat = get("socat")?.map(PathBuf::from),
+            _ => {}
+        }
+    }
+    Ok((
+        ManagerConfig {
+            names,
+            power_users: words("power_user_list"),
+            allowed_disks,
+            socat,
+        },
+        unknown,
+    ))
+}
+
+/// The names in `manager_list` that exist, and a complaint about each other one.
+pub(crate) fn manager_names(values: &Values) -> (Vec<String>, Vec<String>) {
+    let list = values.text("manager_list");
+    let (names, unknown): (Vec<&str>, Vec<&str>) = list
+        .split([',', ' ', '\t', '\n'])
+        .filter(|name| !name.is_empty())
+        .partition(|name| manager::NAMES.contains(name));
+    let complain = |name: &&str| {
+        format!(
+            "manager `{name}` of option `manager_list` (there are {})",
+            manager::NAMES.join(", ")
+        )
+    };
+    (
+        names.into_iter().map(str::to_owned).collect(),
+        unknown.iter().map(complain).collect(),
+    )
+}
+
+fn unsupported(values: &Values) -> Vec<String> {
+    [
         "download-binary-cache-url",
         "download-binary-dir-url",
         "upload-binary-cache-url",
@@ -424,11 +495,7 @@ fn unsupported(values: &Values, config: &Config) -> Vec<String> {
     .into_iter()
     .filter(|option| !values.text(option).is_empty())
     .map(|option| format!("option `{option}`"))
-    .collect();
-    if config.has_section("firewall") {
-        found.push("section [firewall]".to_owned());
-    }
-    found
+    .collect()
 }
 
 impl Values {

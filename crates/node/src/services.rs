@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use slap::PartitionId;
-use supervisor::config::{AutoRestart, PartitionOwner};
+use supervisor::config::{AutoRestart, LogConfig, PartitionOwner};
 use supervisor::fault::FaultCode;
 use supervisor::{Client, ClientError, GroupConfig, ProcessState, ProgramConfig};
 
 use crate::config::NodeConfig;
+use crate::firewalld::FirewallProgram;
 use crate::outcome::Error;
 use crate::safe_fs::{Dir, Durable, Kind};
 use crate::user::User;
@@ -23,8 +24,11 @@ const LAUNCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most entries of `etc/run` and `etc/service` together.
 const SERVICES_MAX: usize = 1000;
 
+/// What section `[firewall]` may have kept running (N 2.6).
+const FIREWALL_PROGRAMS: &[&str] = &["dbus", "firewall"];
+
 /// Groups of a partition besides its main one (managers make them).
-const SUFFIXES: &[&str] = &["prerm", "socat"];
+pub(crate) const SUFFIXES: &[&str] = &["prerm", "socat"];
 
 /// The supervisor of the node's services, for a person's orders: its directories and configuration
 /// are made, and it is started unless somebody else takes care of that.
@@ -68,7 +72,9 @@ impl<'a> Services<'a> {
                     message: error.to_string(),
                 })?
         };
-        Ok(Services { config, client })
+        let services = Services { config, client };
+        services.keep_firewall()?;
+        Ok(services)
     }
 
     /// Writes the partition's group file and starts what does not run.
@@ -93,7 +99,8 @@ impl<'a> Services<'a> {
             conf.write_if_different(&name, text.as_bytes(), 0o600, None, Durable::No)
                 .map_err(Error::io("write", conf.path().join(&name)))?;
         }
-        self.remove_suffixed(&conf, partition)?;
+        // What its managers will look after in a moment goes on until then.
+        self.remove_suffixed(&conf, partition, self.config.managers.kept_suffixes())?;
         self.update(partition)?;
         if found.services.is_empty() {
             return Ok(started);
@@ -120,11 +127,16 @@ impl<'a> Services<'a> {
 
     /// Removes the partition's group; returns when all its processes have ended.
     pub(crate) fn stop(&self, partition: &PartitionId) -> Result<(), Error> {
+        self.stop_but(partition, &[])
+    }
+
+    /// The same, but its groups with these suffixes go on.
+    pub(crate) fn stop_but(&self, partition: &PartitionId, kept: &[&str]) -> Result<(), Error> {
         let conf = self.open_conf_d()?;
         let name = format!("{partition}.conf");
         conf.remove(&name)
             .map_err(Error::io("remove", conf.path().join(&name)))?;
-        self.remove_suffixed(&conf, partition)?;
+        self.remove_suffixed(&conf, partition, kept)?;
         // Also where there was no file: a run that was killed may have removed it just before.
         self.update(partition)
     }
@@ -205,8 +217,96 @@ impl<'a> Services<'a> {
         }
     }
 
-    fn remove_suffixed(&self, conf: &Dir, partition: &PartitionId) -> Result<(), Error> {
-        for suffix in SUFFIXES {
+    /// Makes a group of a partition besides its main one have exactly these programs, and starts
+    /// those that were never started; none: the group is removed. Gives the programs' names.
+    pub(crate) fn keep_extra(
+        &self,
+        partition: &PartitionId,
+        suffix: &str,
+        programs: Vec<ProgramConfig>,
+    ) -> Result<Vec<String>, Error> {
+        let conf = self.open_conf_d()?;
+        let group = format!("{partition}-{suffix}");
+        let file = format!("{group}.conf");
+        if programs.is_empty() {
+            let removed = conf
+                .remove(&file)
+                .map_err(Error::io("remove", conf.path().join(&file)))?;
+            if removed {
+                self.update(partition)?;
+            }
+            return Ok(Vec::new());
+        }
+        let names: Vec<String> = programs
+            .iter()
+            .map(|program| format!("{group}:{}", program.name))
+            .collect();
+        let text = GroupConfig::new(&group, programs).render();
+        let changed = conf
+            .write_if_different(&file, text.as_bytes(), 0o600, None, Durable::No)
+            .map_err(Error::io("write", conf.path().join(&file)))?;
+        let known = || {
+            self.client
+                .all_process_info()
+                .map_err(|error| self.error(&error))
+        };
+        let mut all = known()?;
+        // A run that was killed may have written the file just before.
+        if changed || !all.iter().any(|process| process.group == group) {
+            self.update(partition)?;
+            all = known()?;
+        }
+        for process in all {
+            if process.group == group
+                && process.state == ProcessState::Stopped
+                && process.start == 0
+            {
+                self.start_again(&process.namespec())?;
+            }
+        }
+        Ok(names)
+    }
+
+    /// Has the supervisor keep what `[firewall]` names, and nothing it named before.
+    fn keep_firewall(&self) -> Result<(), Error> {
+        let conf = self.open_conf_d()?;
+        let programs = self
+            .config
+            .firewall
+            .as_ref()
+            .map(|section| &section.programs);
+        let mut changed = false;
+        for name in FIREWALL_PROGRAMS {
+            let file = format!("{name}.conf");
+            let program = programs
+                .into_iter()
+                .flatten()
+                .find(|program| program.name == *name);
+            let command = program.and_then(|program| program.command.as_ref());
+            changed |= match (program, command) {
+                (Some(program), Some(command)) => {
+                    let text = firewall_program(program, command).render();
+                    conf.write_if_different(&file, text.as_bytes(), 0o600, None, Durable::No)
+                }
+                _ => conf.remove(&file),
+            }
+            .map_err(Error::io("write", conf.path().join(&file)))?;
+        }
+        if changed {
+            self.client
+                .update(Some(FIREWALL_PROGRAMS))
+                .map_err(|error| self.error(&error))?;
+        }
+        Ok(())
+    }
+
+    fn remove_suffixed(
+        &self,
+        conf: &Dir,
+        partition: &PartitionId,
+        kept: &[&str],
+    ) -> Result<(), Error> {
+        for suffix in SUFFIXES.iter().filter(|suffix| !kept.contains(suffix)) {
             let name = format!("{partition}-{suffix}.conf");
             conf.remove(&name)
                 .map_err(Error::io("remove", conf.path().join(&name)))?;
@@ -292,9 +392,41 @@ fn discover(partition: &Dir) -> std::io::Result<Found> {
     Ok(found)
 }
 
-fn is_plain(name: &str) -> bool {
+pub(crate) fn is_plain(name: &str) -> bool {
     name.chars()
         .all(|character| character.is_ascii_alphanumeric() || "._-+@~=".contains(character))
+}
+
+/// Whose a partition's programs are.
+pub(crate) fn owner(directory: &Path, user: &User) -> PartitionOwner {
+    PartitionOwner {
+        directory: directory.to_owned(),
+        uid: user.uid,
+        gid: user.gid,
+        user: user.name.clone(),
+        home: user.home.clone(),
+        cgroup: user.cgroup.clone(),
+    }
+}
+
+/// A program of the firewall's as upstream's node has it (N 2.6).
+fn firewall_program(program: &FirewallProgram, command: &str) -> GroupConfig {
+    let directory = Path::new("/opt/slapos");
+    let root = rustix::process::geteuid().is_root();
+    GroupConfig::alone(ProgramConfig {
+        directory: directory.is_dir().then(|| directory.to_owned()),
+        priority: program.priority,
+        autorestart: AutoRestart::Always,
+        startsecs: 0,
+        startretries: 0,
+        stopwaitsecs: 60,
+        user: root.then_some(supervisor::config::User::Id(0)),
+        gid: root.then_some(0),
+        redirect_stderr: true,
+        stdout: LogConfig::file(program.log.clone(), 100 * 1024, 1),
+        stderr: LogConfig::none(),
+        ..ProgramConfig::new(program.name, command)
+    })
 }
 
 fn group(
@@ -303,14 +435,7 @@ fn group(
     user: &User,
     services: &[Service],
 ) -> GroupConfig {
-    let owner = PartitionOwner {
-        directory: directory.to_owned(),
-        uid: user.uid,
-        gid: user.gid,
-        user: user.name.clone(),
-        home: user.home.clone(),
-        cgroup: user.cgroup.clone(),
-    };
+    let owner = owner(directory, user);
     let programs = services
         .iter()
         .map(|service| {

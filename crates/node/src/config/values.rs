@@ -45,6 +45,11 @@ impl Values {
         })
     }
 
+    /// The file the options are from.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
     fn get(&self, option: &str) -> Option<&str> {
         self.given
             .get(option)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use slap::NodeId;
 
 use super::arithmetic::network_v4;
-use crate::config::{ConfigError, MasterAccess, Overrides, Values, read};
+use crate::config::{ConfigError, MasterAccess, Overrides, Values, manager_names, read};
 
 /// Options that asked for something else long ago; using them is a mistake.
 const OBSOLETE: &[&str] = &["bridge_name", "no_bridge"];
@@ -54,6 +54,8 @@ pub struct FormatConfig {
     pub alter_network: bool,
     /// What is done to the network where `alter_network` is on.
     pub network: NetworkConfig,
+    /// The managers that have something to do with the machine.
+    pub managers: Vec<String>,
     /// Whether only root may work.
     pub root_check: bool,
     /// Tell what would be done and do nothing.
@@ -249,6 +251,7 @@ impl FormatConfig {
             alter_user: values.bool("alter_user", true)?,
             alter_network,
             network,
+            managers: manager_names(&values).0,
             root_check: values.bool("root_check", true)?,
             dry_run: values.bool("dry_run", false)?,
             now: values.bool("now", false)?,

@@ -90,6 +90,9 @@ pub fn run(
     if config.dry_run {
         return Ok(Outcome::Success);
     }
+    crate::manager::format(&config.managers, &|text| {
+        observer.event(&Event::Warning(text));
+    });
     let value = machine.to_value(config, &os_type());
     drop(lock);
     let posted = config

@@ -5,6 +5,7 @@
 //! offline mode: everything the supervisor knows is started, nothing is stopped.
 
 mod buildout_cfg;
+mod firewall;
 mod log;
 pub(crate) mod plan;
 mod process;
@@ -13,11 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::SystemTime;
 
+use slap::InstanceState;
 use slap::document::{NodeDocument, PartitionDocument};
 use slap_client::Client;
 
 use crate::cancel::Cancel;
 use crate::config::NodeConfig;
+use crate::manager::{Managers, Place};
 use crate::observer::{Event, Observer};
 use crate::outcome::{Error, Outcome};
 use crate::parallel;
@@ -187,17 +190,23 @@ impl Run<'_> {
                 means
                     .observer
                     .event(&Event::PartitionUpToDate { partition: id });
-                if check {
-                    let partition = Partition::open(means.config, document)?;
+                let has_managers = !means.config.managers.names.is_empty();
+                if !check && !has_managers {
+                    return Ok(());
+                }
+                let partition = Partition::open(means.config, document)?;
+                self.managed(&partition, || {
+                    if !check {
+                        return Ok(());
+                    }
                     if self.dormant.contains(id.as_str()) {
                         means.services.start(id, &partition.user)?;
                     }
                     for name in self.killed.get(id.as_str()).into_iter().flatten() {
                         means.services.start_again(name)?;
                     }
-                    process::check(means, &partition)?;
-                }
-                Ok(())
+                    process::check(means, &partition)
+                })
             }
             Step::Process { goal, mark } => {
                 let Some(lock) = PartitionLock::take(means.config, id)? else {
@@ -213,13 +222,50 @@ impl Run<'_> {
                     return Ok(());
                 }
                 let partition = Partition::open(means.config, document)?;
-                process::process(means, &partition, goal, mark.as_deref())
+                self.managed(&partition, || {
+                    process::process(means, &partition, goal, mark.as_deref())
+                })
             }
             Step::Refuse(reason) => Err(ProcessError::Failed {
                 text: reason.to_owned(),
                 shown: reason.to_owned(),
             }),
         }
+    }
+
+    /// Does something with a partition between what its managers do before and after (N 7).
+    fn managed(
+        &self,
+        partition: &Partition<'_>,
+        work: impl FnOnce() -> Result<(), ProcessError>,
+    ) -> Result<(), ProcessError> {
+        let means = self.means;
+        let managers = Managers::new(means.config);
+        if managers.is_empty() {
+            return work();
+        }
+        let warn = |text: &str| {
+            let text = format!("{}: {text}", partition.id());
+            means.observer.event(&Event::Warning(&text));
+        };
+        let is_started = partition.document.state == Some(InstanceState::Started);
+        let place = Place {
+            partition,
+            services: means.services,
+            is_started: is_started && !self.wish.force_stop,
+            warn: &warn,
+        };
+        let failed = |text: String| ProcessError::Failed {
+            shown: text.clone(),
+            text,
+        };
+        let result = managers
+            .instance(&place)
+            .map_err(failed)
+            .and_then(|()| work());
+        // In any case; of two failures the first explains more.
+        let after = managers.instance_tear_down(&place).map_err(failed);
+        result.and(after)
     }
 
     fn is_stopped(&self) -> bool {

@@ -7,6 +7,7 @@ use slap::python;
 use slap_client::Client;
 
 use super::buildout_cfg::{self, Tail};
+use super::firewall;
 use super::log::InstanceLog;
 use super::plan::Goal;
 use crate::cancel::Cancel;
@@ -260,6 +261,7 @@ impl Work<'_> {
             Goal::Started => {
                 self.install(goal)?;
                 self.start()?;
+                self.set_up_firewall()?;
                 self.promises(Mode::Test)?;
                 client.instance_started(node, id)?;
                 self.report_requests()
@@ -271,7 +273,7 @@ impl Work<'_> {
                 self.report_requests()
             }
             Goal::Stopped => {
-                let installed = self.install(goal);
+                let installed = self.install(goal).and_then(|()| self.set_up_firewall());
                 // Stopped even when its profile fails: that is what was asked for.
                 self.stop()?;
                 installed?;
@@ -280,6 +282,9 @@ impl Work<'_> {
             }
             Goal::Destroyed => {
                 self.stop()?;
+                if let Some(section) = &self.means.config.firewall {
+                    firewall::tear_down(self.partition, section)?;
+                }
                 self.report_stopped();
                 Ok(())
             }
@@ -400,6 +405,19 @@ impl Work<'_> {
             .filter(|days| days.is_finite() && *days >= 0.0)
             .unwrap_or(0.0);
         partition.write(NAME, python::float(days).as_bytes(), 0o644, Durable::Yes)?;
+        Ok(())
+    }
+
+    fn set_up_firewall(&self) -> Result<(), ProcessError> {
+        let Some(section) = &self.means.config.firewall else {
+            return Ok(());
+        };
+        let (client, node) = (self.means.client, &self.means.config.node);
+        let tree = match client.tree_addresses(node, self.partition.id()) {
+            Err(error) if error.is_not_found() => Vec::new(),
+            other => other?,
+        };
+        firewall::set_up(self.partition, section, &tree, &|text| self.warn(text))?;
         Ok(())
     }
 

@@ -18,6 +18,7 @@ use crate::cancel::Cancel;
 use crate::child::{self, Spawn};
 use crate::config::NodeConfig;
 use crate::instance::fetch;
+use crate::manager::{Managers, Place};
 use crate::observer::{Event, Observer};
 use crate::outcome::{Error, Outcome};
 use crate::parallel;
@@ -32,7 +33,7 @@ use usage::Movement;
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Names processes whose end must be awaited before the partition is removed.
-const WAIT_LIST: &str = ".slapos-report-wait-service-list";
+pub(crate) const WAIT_LIST: &str = ".slapos-report-wait-service-list";
 
 /// What `node report` is asked on its command line.
 #[derive(Debug, Clone, Default)]
@@ -301,10 +302,16 @@ impl Run<'_> {
     ) -> Result<Removal, String> {
         let id = &document.partition;
         let node = &self.config.node;
-        self.services.stop(id).map_err(|error| error.to_string())?;
+        let stop = |kept| {
+            let stopped = self.services.stop_but(id, kept);
+            stopped.map_err(|error| error.to_string())
+        };
         if !self.config.partition_directory(id).exists() {
+            stop(&[])?;
             return self.report_destroyed(id);
         }
+        // What an instance does before its end is not stopped with it.
+        stop(self.config.managers.last_suffixes())?;
         let partition =
             Partition::open(self.config, document).map_err(|error| error.to_string())?;
         partition
@@ -315,6 +322,21 @@ impl Run<'_> {
                 "{id}: cannot tell the Master that it is stopped: {error}"
             ));
         }
+        let retained = destroy::retained_until(&partition, SystemTime::now())
+            .map_err(|error| error.to_string())?;
+        if let Some(until) = retained {
+            self.info(&format!(
+                "{id}: is kept until {}, as it was requested with a retention delay",
+                crate::time::local(until)
+            ));
+            return Ok(Removal::Postponed);
+        }
+        Managers::new(self.config).report(&Place {
+            partition: &partition,
+            services: self.services,
+            is_started: false,
+            warn: &|text| self.warn(&format!("{id}: {text}")),
+        })?;
         let wait = partition
             .dir
             .read_text(WAIT_LIST)
@@ -331,15 +353,6 @@ impl Run<'_> {
             ));
             return Ok(Removal::Postponed);
         }
-        let retained = destroy::retained_until(&partition, SystemTime::now())
-            .map_err(|error| error.to_string())?;
-        if let Some(until) = retained {
-            self.info(&format!(
-                "{id}: is kept until {}, as it was requested with a retention delay",
-                crate::time::local(until)
-            ));
-            return Ok(Removal::Postponed);
-        }
         destroy::run_script(&partition, self.cancel, &mut |line| {
             self.observer.event(&Event::PartitionOutput {
                 partition: id,
@@ -350,6 +363,7 @@ impl Run<'_> {
             .map_err(|error| format!("cannot note the destruction: {error}"))?;
         destroy::end_processes(&partition)?;
         destroy::remove_files(&partition).map_err(|error| error.to_string())?;
+        stop(&[])?;
         self.report_destroyed(id)
     }
 
