@@ -64,7 +64,7 @@ impl Peer {
     /// before everything else on Python's path, together with [`Peer::packages`]. `None` as for
     /// [`Peer::get`].
     pub fn toolbox(&self) -> Option<PathBuf> {
-        let directory = self.packages().join("../../../toolbox-0.170");
+        let directory = self.packages().join("../../../toolbox-0.170-dateutil");
         let done = directory.join("slapos/promise/plugin/check_url_available.py");
         // Without what it asks for: its plugins need little of that, and that little is there.
         let installed = done.exists() || {
@@ -80,7 +80,7 @@ impl Peer {
                 ])
                 .args(["--no-deps", "--no-build-isolation", "--target"])
                 .arg(&partial)
-                .arg("slapos.toolbox==0.170")
+                .args(["slapos.toolbox==0.170", "python-dateutil==2.9.0.post0"])
                 .status()
                 .expect("the peer's Python runs");
             // Somebody else may have been faster.
