@@ -184,19 +184,20 @@ fn wrong_words_are_explained() {
     Usage: slapos service [OPTIONS] <COMMAND>
 
     Commands:
-      list     List your instances: what they are to be, how they are, where, why they wait
-      info     Show one of your instances: states, parameters, connection parameters
-      tree     Draw one of your instances with all the instances it requested
-      events   Tell what happened to one of your instances
-      logs     Show the errors that nodes reported of one of your instances
-      wait     Wait until an instance is what it is asked to be
-      open     Open the address an instance has published in a browser
-      start    Start instances that are stopped
-      stop     Stop instances; what they hold stays
-      destroy  Destroy instances and all they hold
-      rename   Give an instance another title
-      upgrade  Bring an instance to the release it is offered, or to another one
-      help     Print this message or the help of the given subcommand(s)
+      list      List your instances: what they are to be, how they are, where, why they wait
+      info      Show one of your instances: states, parameters, connection parameters
+      tree      Draw one of your instances with all the instances it requested
+      events    Tell what happened to one of your instances
+      logs      Show the errors that nodes reported of one of your instances
+      promises  Show the promises of one of your instances: which fail, since when, and what they say
+      wait      Wait until an instance is what it is asked to be
+      open      Open the address an instance has published in a browser
+      start     Start instances that are stopped
+      stop      Stop instances; what they hold stays
+      destroy   Destroy instances and all they hold
+      rename    Give an instance another title
+      upgrade   Bring an instance to the release it is offered, or to another one
+      help      Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help
