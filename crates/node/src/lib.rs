@@ -9,6 +9,7 @@
 //! - [`promise::run`] checks whether instances work;
 //! - [`report::run`] reports usage and removes instances that were given up;
 //! - [`boot::run`] brings a node back to work after the machine was restarted;
+//! - [`collect::run`] writes down what the machine and its partitions use;
 //! - [`prune::run`] removes shared parts that no release uses.
 //!
 //! The Master's wish comes in as a document, what differs from the disk is decided without I/O
@@ -20,6 +21,7 @@ pub mod boot;
 mod cancel;
 pub mod cgroup;
 mod child;
+pub mod collect;
 pub mod config;
 mod firewalld;
 pub mod format;

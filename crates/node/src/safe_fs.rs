@@ -364,6 +364,25 @@ impl Dir {
         Ok(file)
     }
 
+    /// Writes over the last bytes of a regular file, and on.
+    pub(crate) fn replace_end(
+        &self,
+        name: impl AsRef<OsStr>,
+        count: u64,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = fs::openat(&self.fd, name.as_ref(), flags, Mode::empty())?;
+        let file = std::fs::File::from(fd);
+        let metadata = file.metadata()?;
+        // A second name would be somebody else's file.
+        if !metadata.is_file() || metadata.nlink() != 1 {
+            return Err(io::Error::other("not a regular file of its own"));
+        }
+        let start = metadata.len().saturating_sub(count);
+        std::os::unix::fs::FileExt::write_all_at(&file, bytes, start)
+    }
+
     /// Renames inside the directory.
     pub(crate) fn rename(&self, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) -> io::Result<()> {
         fs::renameat(&self.fd, from.as_ref(), &self.fd, to.as_ref())?;

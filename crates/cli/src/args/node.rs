@@ -41,6 +41,7 @@ pub(crate) enum NodeCommand {
     /// Ask the Master to have everything on this node processed again
     Bang(Bang),
     Boot(super::upkeep::Boot),
+    Collect(super::upkeep::Collect),
     Prune(super::upkeep::Prune),
     /// Control the services, with supervisorctl's words
     Supervisorctl(Supervisorctl),

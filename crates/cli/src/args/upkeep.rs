@@ -49,3 +49,21 @@ pub(crate) struct Boot {
     #[arg(short, long, hide = true)]
     pub(crate) message: Option<String>,
 }
+
+/// Write down what this machine and its partitions use
+///
+/// Measures for a few seconds, then adds to the database, the CSV files and the usage reports that
+/// `slapos node report` sends, and writes metrics for Prometheus. Meant to run every minute.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  slapos node collect
+  * * * * * root slapos node collect -q     in /etc/cron.d
+
+Below INSTANCE_ROOT/var: data-log/collector.db, data-log/*.csv, data-log/DATE.tar.gz,
+data-log/metrics.prom, consumption-report/DATE.xml, xml_report/NODE/DATE.xml.")]
+pub(crate) struct Collect {
+    /// Seconds over which the use of processors is measured
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) interval: u64,
+}

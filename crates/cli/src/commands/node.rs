@@ -111,6 +111,17 @@ pub(crate) fn run(arguments: Node, global: &Global) -> CommandResult {
             usage::run(&config, usage.output)
         }
         NodeCommand::Boot(boot) => super::upkeep::boot(&boot, &file, cancel, &progress),
+        NodeCommand::Collect(collect) => {
+            stop_on_interrupt(&cancel)?;
+            let options = node::collect::Options {
+                interval: std::time::Duration::from_secs(collect.interval),
+                cancel,
+            };
+            match node::collect::run(&file, &options, &progress) {
+                Err(node::Error::Config(error)) => Err(unusable(error)),
+                other => done(other),
+            }
+        }
         NodeCommand::Prune(prune) => {
             let config = load(&file, &Overrides::new())?;
             stop_on_interrupt(&cancel)?;

@@ -5,7 +5,7 @@
 //! with a release. Its removal is reported when its files are really gone.
 
 mod destroy;
-mod usage;
+pub(crate) mod usage;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
