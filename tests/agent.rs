@@ -340,6 +340,16 @@ fn with_release(rig: &Rig) -> (Running, String) {
     (running, release)
 }
 
+/// A release that is being built for ten minutes.
+fn endless(rig: &Rig) -> String {
+    let slow = rig.release("tests/software/slow");
+    let longer = fs::read_to_string(&slow)
+        .unwrap()
+        .replace("3.003", "600.003");
+    fs::write(&slow, longer).unwrap();
+    slow
+}
+
 /// What the agent says about one task, such as `partition part0`.
 fn task(rig: &Rig, name: &str) -> Json {
     let status = status(rig);
@@ -369,11 +379,7 @@ fn runs_once(rig: &Rig, partition: &str) {
 fn a_slow_build_and_a_failing_neighbour_delay_nobody() {
     let rig = rig();
     let (_agent, release) = with_release(&rig);
-    let slow = rig.release("tests/software/slow");
-    let longer = fs::read_to_string(&slow)
-        .unwrap()
-        .replace("3.003", "600.003");
-    fs::write(&slow, longer).unwrap();
+    let slow = endless(&rig);
     rig.supply(&slow);
     let building = format!("release {slow}");
     task_is(&rig, &building, "is being built", |task| {
@@ -484,6 +490,19 @@ fn a_new_configuration_is_read_without_stopping() {
     let id = place(&rig, "one");
     runs_once(&rig, &id);
     let services = rig.services(&id, "sleep");
+    // What takes an hour is not waited for, and not broken off.
+    let slow = endless(&rig);
+    rig.supply(&slow);
+    task_is(&rig, &format!("release {slow}"), "is built", |task| {
+        task["state"] == "running"
+    });
+    let builds = || {
+        rig.processes()
+            .into_iter()
+            .filter(|process| process.command.contains("600.003"))
+    };
+    eventually_some("it builds", SOON, || builds().next());
+    let build = builds().map(|process| process.pid).collect::<Vec<_>>();
 
     // An unusable one changes nothing.
     let text = rig.read("slapos.cfg");
@@ -510,7 +529,15 @@ fn a_new_configuration_is_read_without_stopping() {
         fs::metadata(rig.partition("part3")).map(drop)
     });
     assert_eq!(rig.services(&id, "sleep"), services);
-    assert!(agent.is_running());
+    rig.request("two", &release, &["--parameters", "text=new"]);
+    published(&rig, "two", "new");
+    assert_eq!(
+        builds().map(|process| process.pid).collect::<Vec<_>>(),
+        build
+    );
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.wait(SOON), 0, "{}", agent.output());
+    assert_eq!(builds().count(), 0);
 }
 
 /// What systemd would hear.
@@ -547,4 +574,60 @@ fn the_service_manager_is_told() {
     agent.signal(Signal::TERM);
     heard("STOPPING=1");
     assert_eq!(agent.wait(SOON), 0, "{}", agent.output());
+}
+
+#[test]
+fn without_a_master_promises_are_checked_and_nothing_is_forgotten() {
+    let rig = rig();
+    let (agent, release) = with_release(&rig);
+    rig.request("one", &release, &["--parameters", "text=before"]);
+    published(&rig, "one", "before");
+    let id = place(&rig, "one");
+    let name = format!("partition {id}");
+    task_is(&rig, &name, "is done", |task| task["state"] == "scheduled");
+    runs_once(&rig, &id);
+    let services = rig.services(&id, "sleep");
+
+    rig.kill_master();
+    master_is(&rig, "away");
+    let seen = rig.path().join("seen");
+    let promise = rig.partition(&id).join("etc/promise/extra");
+    fs::write(&promise, format!("#!/bin/sh\ntouch {}\n", seen.display())).unwrap();
+    fs::set_permissions(&promise, fs::Permissions::from_mode(0o755)).unwrap();
+    eventually("the new promise is checked", SOON, || {
+        fs::metadata(&seen).map(drop)
+    });
+    assert_eq!(rig.services(&id, "sleep"), services, "they run on");
+
+    // This Master remembers no reports; it is told again.
+    rig.start_master();
+    master_is(&rig, "events");
+    eventually("the Master knows that it works", SOON, || {
+        let status = rig
+            .client()
+            .partition_status(&rig.node_id(), &id.parse().unwrap())
+            .unwrap();
+        if status.text.starts_with("#access") {
+            Ok(())
+        } else {
+            Err(status.text)
+        }
+    });
+    rig.request("one", &release, &["--parameters", "text=after"]);
+    published(&rig, "one", "after");
+    // It did not go round in circles meanwhile.
+    let looks = agent.output().matches("already up to date").count();
+    assert!(looks < 20, "{looks}:\n{}", agent.output());
+}
+
+/// Waits until the agent says this about the Master.
+fn master_is(rig: &Rig, state: &str) {
+    eventually(&format!("the Master is {state}"), SOON, || {
+        let master = status(rig)["master"].clone();
+        if master["state"] == state {
+            Ok(())
+        } else {
+            Err(master)
+        }
+    });
 }

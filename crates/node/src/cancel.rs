@@ -48,11 +48,6 @@ impl Reload {
         self.0.raise();
     }
 
-    /// Whether it was asked for.
-    pub(crate) fn is_asked(&self) -> bool {
-        self.0.raised.load(Ordering::SeqCst)
-    }
-
     /// Whether it was asked for since the last call.
     pub(crate) fn take(&self) -> bool {
         self.0.raised.swap(false, Ordering::SeqCst)

@@ -5,7 +5,7 @@
 //! same code that the one-shot commands run. So a task too many is harmless, and one that is
 //! forgotten is the only mistake that can be made here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -99,6 +99,8 @@ pub(crate) enum Why {
     Files,
     /// A process of the partition ended.
     Exit,
+    /// The Master can be reached again.
+    Back,
     /// An instance was removed: its partition is made ready for the next one.
     Removed,
 }
@@ -113,6 +115,7 @@ impl Why {
             Why::ReleaseReady => "its release is ready",
             Why::Files => "its files changed",
             Why::Exit => "one of its processes ended",
+            Why::Back => "the Master can be reached again",
             Why::Removed => "an instance was removed",
         }
     }
@@ -202,6 +205,8 @@ pub(crate) struct Agenda {
     entries: BTreeMap<Task, Entry>,
     wishes: BTreeMap<PartitionId, Wish>,
     installations: BTreeMap<ReleaseUrl, InstallationState>,
+    /// Releases that are there already.
+    ready: BTreeSet<ReleaseUrl>,
     /// Whether a document was ever seen.
     informed: bool,
 }
@@ -215,6 +220,7 @@ impl Agenda {
             entries,
             wishes: BTreeMap::new(),
             installations: BTreeMap::new(),
+            ready: BTreeSet::new(),
             informed: false,
         }
     }
@@ -224,6 +230,11 @@ impl Agenda {
         self.entries
             .entry(task)
             .or_insert_with(|| Entry::new(due, Why::Start));
+    }
+
+    /// These releases are there already: their instances do not wait, whatever is being built.
+    pub(crate) fn are_ready(&mut self, releases: BTreeSet<ReleaseUrl>) {
+        self.ready = releases;
     }
 
     /// The Master's wishes. What differs from those before is due at once.
@@ -339,6 +350,33 @@ impl Agenda {
         }
     }
 
+    /// The Master is back: what was put off is due now, and so are instances of which it does not
+    /// know that they work; it may have forgotten. Not at once what has just been begun: something
+    /// may go wrong for it alone.
+    pub(crate) fn resume(&mut self, document: &NodeDocument, now: Instant) {
+        let works = |partition: &PartitionDocument| {
+            let status = partition.access_status.as_deref();
+            status.is_some_and(|status| status.starts_with("#access"))
+        };
+        let unknown: BTreeSet<Task> = document
+            .partitions
+            .iter()
+            .filter(|partition| !partition.is_free() && !works(partition))
+            .map(|partition| Task::Partition(partition.partition.clone()))
+            .collect();
+        for (task, entry) in &mut self.entries {
+            let waits = entry.trouble.is_some() || unknown.contains(task);
+            if entry.running.is_some() || entry.failures > 0 || !waits {
+                continue;
+            }
+            let at = entry.begun.map_or(now, |begun| now.max(begun + OWN_PAUSE));
+            if entry.due.is_none_or(|due| at < due) {
+                entry.due = Some(at);
+                entry.why = Why::Back;
+            }
+        }
+    }
+
     /// The task to begin now, which counts as running from here on.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Task> {
         let task = self
@@ -406,12 +444,13 @@ impl Agenda {
         (same >= most).then(|| "others to end".to_owned())
     }
 
-    /// The release of a partition's instance, while its first try is still to come or goes on. When
-    /// it failed the instance may say so.
+    /// The release of a partition's instance, while its first try is still to come or goes on and
+    /// it is not there from before. When it failed the instance may say so.
     fn unfinished_release(&self, id: &PartitionId) -> Option<&ReleaseUrl> {
         let release = self.wishes.get(id)?.1.as_ref()?;
         let entry = self.entries.get(&Task::Release(release.clone()))?;
-        (!entry.done && entry.failures == 0).then_some(release)
+        let is_first = !entry.done && entry.failures == 0;
+        (is_first && !self.ready.contains(release)).then_some(release)
     }
 
     fn is_running(&self, task: &Task) -> bool {

@@ -1,7 +1,7 @@
 //! The agent's ear at the Master: one thread that listens for events, and the clock that asks where
 //! there are none.
 
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -36,43 +36,67 @@ pub(super) enum News {
     Changed,
     /// There is no stream now.
     Closed,
+    /// There is none, and none can be opened.
+    Lost,
 }
 
-/// Listens until nobody listens to it.
-pub(super) fn listen(client: Client, node: NodeId, to: Sender<Message>) {
-    let thread = thread::Builder::new().name("events".to_owned());
-    let spawned = thread.spawn(move || {
-        let mut last = None;
-        let mut pause = REOPEN_MIN;
-        loop {
-            let begun = Instant::now();
-            match client.events(&Watch::Node(node.clone()), last.as_deref(), LIFETIME) {
-                Ok(events) => {
-                    if to.send(Message::News(News::Open)).is_err() {
+/// Who listens. It ends at the latest with the stream that is open when this is dropped.
+#[derive(Debug)]
+pub(super) struct Link(Sender<()>);
+
+impl Link {
+    /// Starts to listen.
+    pub(super) fn listen(client: Client, node: NodeId, to: Sender<Message>) -> Link {
+        let (hurry, hurried) = channel();
+        let thread = thread::Builder::new().name("events".to_owned());
+        if let Err(error) = thread.spawn(move || listen(&client, &node, &to, &hurried)) {
+            tracing::warn!("cannot listen for events: {error}");
+        }
+        Link(hurry)
+    }
+
+    /// The Master is there: the pause before the next try is over.
+    pub(super) fn hurry(&self) {
+        // Without a listener nobody hurries.
+        let _ = self.0.send(());
+    }
+}
+
+fn listen(client: &Client, node: &NodeId, to: &Sender<Message>, hurried: &Receiver<()>) {
+    let mut last = None;
+    let mut pause = REOPEN_MIN;
+    loop {
+        let begun = Instant::now();
+        let mut news = News::Closed;
+        match client.events(&Watch::Node(node.clone()), last.as_deref(), LIFETIME) {
+            Ok(events) => {
+                if to.send(Message::News(News::Open)).is_err() {
+                    return;
+                }
+                for event in events {
+                    last = event.id.or(last);
+                    if to.send(Message::News(News::Changed)).is_err() {
                         return;
                     }
-                    for event in events {
-                        last = event.id.or(last);
-                        if to.send(Message::News(News::Changed)).is_err() {
-                            return;
-                        }
-                    }
-                    if begun.elapsed() > REOPEN_MAX {
-                        pause = REOPEN_MIN;
-                    }
                 }
-                Err(Error::NotFound { .. }) => pause = NONE_PAUSE,
-                Err(error) => tracing::debug!("no events: {error}"),
+                if begun.elapsed() > REOPEN_MAX {
+                    pause = REOPEN_MIN;
+                }
             }
-            if to.send(Message::News(News::Closed)).is_err() {
-                return;
+            Err(Error::NotFound { .. }) => pause = NONE_PAUSE,
+            Err(error) => {
+                tracing::debug!("no events: {error}");
+                news = News::Lost;
             }
-            thread::sleep(jitter(pause));
-            pause = (pause * 2).min(REOPEN_MAX);
         }
-    });
-    if let Err(error) = spawned {
-        tracing::warn!("cannot listen for events: {error}");
+        if to.send(Message::News(news)).is_err() {
+            return;
+        }
+        match hurried.recv_timeout(jitter(pause)) {
+            Ok(()) => pause = REOPEN_MIN,
+            Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(REOPEN_MAX),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
     }
 }
 
@@ -124,10 +148,14 @@ impl Clock {
                 }
             }
             News::Changed => self.soon(now),
-            News::Closed => {
+            News::Closed | News::Lost => {
                 let was_told = std::mem::replace(&mut self.told, false);
                 if was_told {
                     self.next = self.next.min(now + jitter(POLL));
+                }
+                // Once: from then on it is asked ever more seldom.
+                if matches!(news, News::Lost) && self.failures == 0 {
+                    self.soon(now);
                 }
             }
         }
@@ -199,6 +227,12 @@ mod tests {
         clock.answered(now);
         assert!(!clock.ask(now + POLL), "it would have told");
         clock.hear(&News::Closed, now);
+        assert!(!clock.ask(now), "it may only be a new stream");
+        clock.hear(&News::Lost, now);
+        assert!(clock.ask(now), "it may be away");
+        clock.failed("away".into(), now);
+        clock.hear(&News::Lost, now);
+        assert!(!clock.ask(now), "that is known");
         assert!(clock.ask(now + POLL));
     }
 

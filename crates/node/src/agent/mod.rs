@@ -31,6 +31,7 @@ pub use status::{AgentStatus, MasterStatus, TaskStatus, agent_status};
 use crate::cancel::{Cancel, Reload};
 use crate::config::{NodeConfig, Overrides};
 use crate::format::FormatConfig;
+use crate::instance::Reported;
 use crate::lock::Lock;
 use crate::notify::Notify;
 use crate::observer::{Event, Observer};
@@ -40,7 +41,7 @@ use crate::software::{self, ZcBuildout};
 
 use agenda::{Agenda, Finish, Kind, Task, Why, Width};
 use files::Files;
-use link::{Clock, News};
+use link::{Clock, Link, News};
 use status::Answering;
 use work::{Done, Wanted, Work};
 
@@ -91,37 +92,71 @@ pub fn run(
     config.prepare_structure()?;
     let _only = Lock::take(&config.instance_root.join("var/run/slapos-agent.pid"))?;
     let notify = Notify::from_environment();
-    loop {
-        match session(&config, options, &notify, observer)? {
-            End::Cancelled => return Ok(Outcome::Success),
-            End::Reload => match NodeConfig::load(file, overrides) {
-                Ok(new) => config = new,
-                Err(error) => observer.event(&Event::Failure(&format!(
-                    "{error}; going on with the configuration from before"
-                ))),
-            },
+    let mut before = None;
+    thread::scope(|scope| {
+        loop {
+            let (to, ended) = channel();
+            scope.spawn({
+                let (config, notify) = (config.clone(), &notify);
+                move || {
+                    if let Err(error) = session(&config, options, notify, observer, &to) {
+                        // Whoever waits for it is below.
+                        let _ = to.send(Err(error));
+                    }
+                }
+            });
+            let failure = match ended.recv() {
+                Ok(Ok(End::Cancelled)) => return Ok(Outcome::Success),
+                Ok(Ok(End::Reload)) => match NodeConfig::load(file, overrides) {
+                    Ok(new) => {
+                        before = Some(std::mem::replace(&mut config, new));
+                        continue;
+                    }
+                    Err(error) => Error::from(error),
+                },
+                Ok(Err(error)) => match before.take() {
+                    Some(before) => {
+                        config = before;
+                        error
+                    }
+                    None => return Err(error),
+                },
+                Err(_) => {
+                    let text = "the agent's loop broke; see the log".to_owned();
+                    return Err(Error::Refused(text));
+                }
+            };
+            if options.cancel.is_cancelled() {
+                return Err(failure);
+            }
+            observer.event(&Event::Failure(&format!(
+                "{failure}; going on with the configuration from before"
+            )));
         }
-    }
+    })
 }
 
-/// Why a session ended.
+/// Why a session takes on no more work.
 enum End {
     Cancelled,
     Reload,
 }
 
-/// Works with one configuration.
+/// Works with one configuration until it says in `to` why no longer; then what is being done is
+/// waited for, a build of an hour perhaps, while the next session takes over everything else.
 fn session(
     config: &NodeConfig,
     options: &Options,
     notify: &Notify,
     observer: &dyn Observer,
-) -> Result<End, Error> {
+    ended: &Sender<Result<End, Error>>,
+) -> Result<(), Error> {
     config.warn_unsupported(observer);
     config.prepare_structure()?;
     let client = config.master.client()?;
     let builder = ZcBuildout::new(config, observer);
     let runners = Runners::new();
+    let reported = Reported::default();
     promise::forget_all(config);
     let (to, messages) = channel();
     let wake = to.clone();
@@ -132,9 +167,9 @@ fn session(
     options.reload.on_ask(move || {
         let _ = wake.send(Message::Look);
     });
-    link::listen(client.clone(), config.node.clone(), to.clone());
+    let link = Link::listen(client.clone(), config.node.clone(), to.clone());
     let files = Files::listen(to.clone());
-    let _answering = Answering::start(config, to.clone())
+    let answering = Answering::start(config, to.clone())
         .map_err(|error| {
             observer.event(&Event::Warning(&format!(
                 "`slapos node status` will not show what the agent does: {error}"
@@ -158,6 +193,7 @@ fn session(
         client: &client,
         builder: &builder,
         runners: &runners,
+        reported: &reported,
         observer,
         cancel: &options.cancel,
     };
@@ -171,14 +207,21 @@ fn session(
             to,
             files: files.as_ref(),
             agenda,
+            link: &link,
             clock: Clock::new(now),
             locks: BTreeMap::new(),
             wanted: None,
+            cut_off: false,
             informed: false,
             started: now,
         };
-        Ok(agent.live(&messages))
-    })
+        let end = agent.live(&messages);
+        drop(answering);
+        // Whoever waits for it waits for the session, too.
+        let _ = ended.send(Ok(end));
+        agent.drain(&messages);
+    });
+    Ok(())
 }
 
 struct Agent<'scope, 'env> {
@@ -191,11 +234,14 @@ struct Agent<'scope, 'env> {
     to: Sender<Message>,
     files: Option<&'scope Files>,
     agenda: Agenda,
+    link: &'scope Link,
     clock: Clock,
     /// Those of the one-shot commands, by their files.
     locks: BTreeMap<PathBuf, Lock>,
     /// The last document of the Master.
     wanted: Option<Arc<Wanted>>,
+    /// Whether the Master could not be reached since it was last heard.
+    cut_off: bool,
     /// Whether the Master was reached, or it was found out that it cannot be.
     informed: bool,
     started: Instant,
@@ -206,20 +252,17 @@ impl Agent<'_, '_> {
     fn live(&mut self, messages: &Receiver<Message>) -> End {
         self.notify.ready();
         loop {
-            let ending = self.options.cancel.is_cancelled();
-            let reloading = self.options.reload.is_asked();
-            self.tell_service_manager(ending, reloading);
-            if (ending || reloading) && self.is_quiet() {
-                if ending {
-                    return End::Cancelled;
-                }
-                self.options.reload.take();
+            if self.options.cancel.is_cancelled() {
+                self.notify.stopping();
+                return End::Cancelled;
+            }
+            if self.options.reload.take() {
+                self.notify.reloading();
                 return End::Reload;
             }
+            self.tell_service_manager();
             let now = Instant::now();
-            if !ending && !reloading {
-                self.begin(now);
-            }
+            self.begin(now);
             match messages.recv_timeout(self.sleep(now)) {
                 Ok(message) => self.hear(message),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -233,7 +276,17 @@ impl Agent<'_, '_> {
         }
     }
 
-    fn tell_service_manager(&mut self, ending: bool, reloading: bool) {
+    /// Waits for what is being done, and begins nothing.
+    fn drain(&mut self, messages: &Receiver<Message>) {
+        while !self.is_quiet() {
+            match messages.recv() {
+                Ok(message) => self.hear(message),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn tell_service_manager(&mut self) {
         self.notify.alive();
         let running = self.agenda.entries().filter(|(_, e)| e.running.is_some());
         let failing = self.agenda.entries().filter(|(_, e)| e.failures > 0);
@@ -252,20 +305,12 @@ impl Agent<'_, '_> {
             self.notify.status(&text);
             self.told = text;
         }
-        if ending {
-            self.notify.stopping();
-        } else if reloading {
-            self.notify.reloading();
-        }
     }
 
     /// Whether nothing is being done.
     fn is_quiet(&self) -> bool {
-        !self.clock.asking
-            && self
-                .agenda
-                .entries()
-                .all(|(_, entry)| entry.running.is_none())
+        let mut entries = self.agenda.entries();
+        entries.all(|(_, entry)| entry.running.is_none())
     }
 
     fn sleep(&self, now: Instant) -> Duration {
@@ -281,15 +326,7 @@ impl Agent<'_, '_> {
 
     fn begin(&mut self, now: Instant) {
         if self.clock.ask(now) {
-            let (work, to) = (self.work, self.to.clone());
-            self.scope.spawn(move || {
-                let fetched = SystemTime::now();
-                let result = work
-                    .client
-                    .node(&work.config.node)
-                    .map(|document| Wanted { document, fetched });
-                let _ = to.send(Message::Fetched(Box::new(result)));
-            });
+            self.ask(now);
         }
         while let Some(task) = self.agenda.next(now) {
             if let Err(reason) = self.hold(task.kind()) {
@@ -301,7 +338,8 @@ impl Agent<'_, '_> {
                 continue;
             }
             let (work, to, wanted) = (self.work, self.to.clone(), self.wanted.clone());
-            self.scope.spawn(move || {
+            let named = task.clone();
+            let carry_out = move || {
                 // A mistake of ours in one task must not leave it on the agenda as running for ever.
                 let done = catch_unwind(AssertUnwindSafe(|| {
                     work.carry_out(&task, wanted.as_deref())
@@ -312,7 +350,31 @@ impl Agent<'_, '_> {
                     })
                 });
                 let _ = to.send(Message::Ended(task, done));
+            };
+            if let Err(error) = thread::Builder::new().spawn_scoped(self.scope, carry_out) {
+                let reason = format!("cannot start a thread: {error}");
+                self.agenda.finish(&named, Finish::Failed { reason }, now);
+            }
+        }
+    }
+
+    /// Asks for the Master's document. Nobody waits for the answer when the agent ends: a Master
+    /// that hangs may take minutes.
+    fn ask(&mut self, now: Instant) {
+        let (client, node) = (self.work.client.clone(), self.work.config.node.clone());
+        let to = self.to.clone();
+        let ask = move || {
+            let (fetched, asked) = (SystemTime::now(), Instant::now());
+            let result = client.node(&node).map(|document| Wanted {
+                document,
+                fetched,
+                asked,
             });
+            let _ = to.send(Message::Fetched(Box::new(result)));
+        };
+        if let Err(error) = thread::Builder::new().spawn(ask) {
+            let reason = format!("cannot start a thread: {error}");
+            self.clock.failed(reason, now);
         }
     }
 
@@ -377,14 +439,23 @@ impl Agent<'_, '_> {
                         .observer
                         .event(&Event::Info("the Master can be reached again"));
                 }
+                if std::mem::take(&mut self.cut_off) {
+                    self.agenda.resume(&wanted.document, now);
+                }
+                if self.clock.failures > 0 {
+                    self.link.hurry();
+                }
                 self.clock.answered(now);
                 self.agenda.add(Task::Report, now + FIRST_REPORT);
+                let ready = software::ready(self.work.config, &wanted.document);
+                self.agenda.are_ready(ready);
                 self.agenda.want(&wanted.document, now);
                 self.watch_files(&wanted.document);
                 self.wanted = Some(Arc::new(wanted));
                 self.informed = true;
             }
             Err(error) => {
+                self.cut_off = true;
                 let reason = error.to_string();
                 if self.clock.failures == 0 {
                     self.work
@@ -409,9 +480,12 @@ impl Agent<'_, '_> {
     }
 
     fn ended(&mut self, task: &Task, done: Done, now: Instant) {
-        if done.away && self.clock.failures == 0 {
-            // Its clock finds out, and says so.
-            self.clock.next = now;
+        if done.away {
+            self.cut_off = true;
+            if self.clock.failures == 0 {
+                // Its clock finds out, and says so.
+                self.clock.next = now;
+            }
         }
         if let (Task::Partition(id), Some(files)) = (task, self.files) {
             files.watch(self.work.config, id);

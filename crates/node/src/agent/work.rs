@@ -1,6 +1,6 @@
 //! Carrying out a task: the one-shot commands' code, for one release or one partition.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use slap::document::{InstallationDocument, NodeDocument, PartitionDocument};
 use slap::{InstanceState, PartitionId};
@@ -10,7 +10,7 @@ use super::agenda::{Finish, Task};
 use crate::cancel::Cancel;
 use crate::config::{NodeConfig, Overrides};
 use crate::format::{self, FormatConfig};
-use crate::instance::{self, Means, ProcessError};
+use crate::instance::{self, Means, ProcessError, Reported};
 use crate::observer::{Event, Observer};
 use crate::outcome::{Error, Outcome};
 use crate::partition;
@@ -35,11 +35,16 @@ const PERIODICITY_MIN: Duration = Duration::from_secs(60);
 const PROMISE_PAUSE_MIN: Duration = Duration::from_secs(5);
 /// Until something is tried again that could not be done just now.
 const LATER: Duration = Duration::from_secs(1);
+/// The same for want of the Master. It is resumed at once when that is back; until then promises
+/// that are due want to be checked.
+const AWAY_PAUSE: Duration = Duration::from_secs(30);
 
 /// What the Master wants, and when that was asked for.
 pub(super) struct Wanted {
     pub(super) document: NodeDocument,
     pub(super) fetched: SystemTime,
+    /// The same by the clock nobody sets.
+    pub(super) asked: Instant,
 }
 
 /// What every task needs.
@@ -48,6 +53,7 @@ pub(super) struct Work<'a> {
     pub(super) client: &'a Client,
     pub(super) builder: &'a dyn Builder,
     pub(super) runners: &'a Runners,
+    pub(super) reported: &'a Reported,
     pub(super) observer: &'a dyn Observer,
     pub(super) cancel: &'a Cancel,
 }
@@ -97,17 +103,13 @@ impl Work<'_> {
     }
 
     fn failed(&self, error: &Error) -> Done {
-        let away = matches!(error, Error::Master(error) if error.is_master_unreachable());
-        let finish = match error {
-            Error::Cancelled => later("the agent stops"),
-            Error::Master(_) if away => later("the Master cannot be reached"),
+        match error {
+            Error::Cancelled => later("the agent stops").into(),
+            Error::Master(error) if error.is_master_unreachable() => cut_off(&error.to_string()),
             error => Finish::Failed {
                 reason: error.to_string(),
-            },
-        };
-        Done {
-            away,
-            ..finish.into()
+            }
+            .into(),
         }
     }
 
@@ -171,6 +173,7 @@ impl Work<'_> {
         else {
             return Ok(never().into());
         };
+        let document = self.reported.apply(document, wanted.asked);
         let services = Services::connect(self.config)?;
         let means = Means {
             config: self.config,
@@ -178,6 +181,7 @@ impl Work<'_> {
             builder: self.builder,
             services: &services,
             runners: self.runners,
+            reported: self.reported,
             observer: self.observer,
             cancel: self.cancel,
         };
@@ -185,13 +189,10 @@ impl Work<'_> {
             self.runners.end(id);
         }
         Ok(
-            match instance::process_one(&means, document, wanted.fetched) {
+            match instance::process_one(&means, &document, wanted.fetched) {
                 Ok(()) if self.cancel.is_cancelled() => later("the agent stops").into(),
-                Ok(()) => self.settled(document).into(),
-                Err(ProcessError::Unreachable(reason)) => Done {
-                    away: true,
-                    ..later(&reason).into()
-                },
+                Ok(()) => self.settled(&document).into(),
+                Err(ProcessError::Unreachable(reason)) => cut_off(&reason),
                 Err(ProcessError::Cancelled(reason)) => later(&reason).into(),
                 Err(error) => Finish::Failed {
                     reason: error.shown().to_owned(),
@@ -303,6 +304,18 @@ fn never() -> Finish {
 
 fn done_for(pause: Duration) -> Finish {
     Finish::Done { next: Some(pause) }
+}
+
+/// The Master could not be reached: done again when it is back, or to find out whether it is.
+fn cut_off(reason: &str) -> Done {
+    let finish = Finish::Postponed {
+        after: AWAY_PAUSE,
+        reason: reason.to_owned(),
+    };
+    Done {
+        away: true,
+        ..finish.into()
+    }
 }
 
 fn later(reason: &str) -> Finish {

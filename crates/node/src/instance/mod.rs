@@ -9,6 +9,7 @@ mod firewall;
 mod log;
 pub(crate) mod plan;
 mod process;
+mod reported;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -33,6 +34,7 @@ use crate::start;
 
 use plan::{Step, Wish};
 pub(crate) use process::{Means, ProcessError};
+pub(crate) use reported::Reported;
 
 /// What `node instance` is asked on its command line.
 #[derive(Debug, Clone, Default)]
@@ -91,6 +93,7 @@ pub fn run_with(
         builder,
         services: &services,
         runners: &options.runners,
+        reported: &Reported::default(),
         observer,
         cancel: &options.cancel,
     };
@@ -311,8 +314,7 @@ impl Run<'_> {
     }
 
     fn tell(&self, document: &PartitionDocument, text: &str) {
-        let (client, node) = (self.means.client, &self.means.config.node);
-        if let Err(error) = client.instance_error(node, &document.partition, text, None) {
+        if let Err(error) = self.means.tell_error(&document.partition, text) {
             self.means.observer.event(&Event::Warning(&format!(
                 "cannot tell the Master that {} failed: {error}",
                 document.partition

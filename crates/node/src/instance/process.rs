@@ -3,13 +3,14 @@
 use std::fs;
 use std::time::Instant;
 
-use slap::python;
+use slap::{PartitionId, python};
 use slap_client::Client;
 
 use super::buildout_cfg::{self, Tail};
 use super::firewall;
 use super::log::InstanceLog;
 use super::plan::Goal;
+use super::reported::Reported;
 use crate::cancel::Cancel;
 use crate::config::NodeConfig;
 use crate::layout::check_free_space;
@@ -31,11 +32,31 @@ pub(crate) struct Means<'a> {
     pub(crate) builder: &'a dyn Builder,
     pub(crate) services: &'a Services<'a>,
     pub(crate) runners: &'a Runners,
+    pub(crate) reported: &'a Reported,
     pub(crate) observer: &'a dyn Observer,
     pub(crate) cancel: &'a Cancel,
 }
 
 impl Means<'_> {
+    /// Tells the Master that an instance works.
+    fn tell_started(&self, id: &PartitionId) -> Result<(), slap_client::Error> {
+        self.client.instance_started(&self.config.node, id)?;
+        self.reported.note(id, false);
+        Ok(())
+    }
+
+    /// Tells the Master that an instance does not work, and why.
+    pub(super) fn tell_error(
+        &self,
+        id: &PartitionId,
+        text: &str,
+    ) -> Result<(), slap_client::Error> {
+        let node = &self.config.node;
+        self.client.instance_error(node, id, text, None)?;
+        self.reported.note(id, true);
+        Ok(())
+    }
+
     fn checks(&self) -> Checks<'_> {
         Checks {
             config: self.config,
@@ -217,12 +238,12 @@ fn run_logged(
 pub(crate) fn check(means: &Means<'_>, partition: &Partition<'_>) -> Result<(), ProcessError> {
     let status = partition.document.access_status.as_deref();
     let was_error = status.is_some_and(|status| status.starts_with("#error"));
-    let (config, client, id) = (means.config, means.client, partition.id());
+    let (client, id) = (means.client, partition.id());
     match promise::check(&means.checks(), partition, Mode::Anomaly, &mut |_| {}) {
         Ok(()) => {
             if status.is_none() || was_error {
                 partition.update_certificate(client)?;
-                client.instance_started(&config.node, id)?;
+                means.tell_started(id)?;
             }
             Ok(())
         }
@@ -234,7 +255,7 @@ pub(crate) fn check(means: &Means<'_>, partition: &Partition<'_>) -> Result<(), 
             });
             if !was_error {
                 partition.update_certificate(client)?;
-                client.instance_error(&config.node, id, &text, None)?;
+                means.tell_error(id, &text)?;
             }
             Ok(())
         }
@@ -250,12 +271,8 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn run(&self, goal: Goal) -> Result<(), ProcessError> {
-        let (client, node, id) = (
-            self.means.client,
-            &self.means.config.node,
-            self.partition.id(),
-        );
-        self.partition.update_certificate(client)?;
+        let id = self.partition.id();
+        self.partition.update_certificate(self.means.client)?;
         self.partition.remove(&self.partition.error_file())?;
         match goal {
             Goal::Started => {
@@ -263,13 +280,13 @@ impl Work<'_> {
                 self.start()?;
                 self.set_up_firewall()?;
                 self.promises(Mode::Test)?;
-                client.instance_started(node, id)?;
+                self.means.tell_started(id)?;
                 self.report_requests()
             }
             Goal::ForceStopped => {
                 self.install(goal)?;
                 self.stop()?;
-                client.instance_started(node, id)?;
+                self.means.tell_started(id)?;
                 self.report_requests()
             }
             Goal::Stopped => {

@@ -16,7 +16,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
-use slap::document::InstallationDocument;
+use slap::document::{InstallationDocument, NodeDocument};
 use slap::{InstallationState, ReleaseUrl};
 use slap_client::Client;
 
@@ -33,6 +33,9 @@ use crate::safe_fs::{Dir, Durable};
 use crate::start;
 use crate::time;
 use crate::user::User;
+
+/// In a release's directory when it was built to its end.
+const COMPLETED: &str = ".completed";
 
 /// Last lines of a failed build shown at once; the log has them all.
 const SHOWN_LINES: usize = 20;
@@ -117,6 +120,18 @@ pub(crate) fn width(config: &NodeConfig) -> usize {
     if alone { 1 } else { config.workers }
 }
 
+/// The releases of this document that are wanted and complete.
+pub(crate) fn ready(config: &NodeConfig, document: &NodeDocument) -> BTreeSet<ReleaseUrl> {
+    document
+        .installations
+        .iter()
+        .filter(|installation| installation.requested_state() == InstallationState::Available)
+        .map(|installation| &installation.release)
+        .filter(|release| config.release_directory(release).join(COMPLETED).exists())
+        .cloned()
+        .collect()
+}
+
 /// Makes one release what the Master wants, without the command's lock. What fails is reported to
 /// the Master.
 ///
@@ -199,7 +214,7 @@ impl Run<'_> {
 
     fn make_available(&self, release: &ReleaseUrl) -> Result<(), BuildError> {
         let directory = self.config.release_directory(release);
-        if !self.config.force && directory.join(".completed").exists() {
+        if !self.config.force && directory.join(COMPLETED).exists() {
             return Ok(());
         }
         match self.client.release_building(release, &self.config.node) {
@@ -234,7 +249,7 @@ impl Run<'_> {
         Dir::open(&directory)
             .and_then(|dir| {
                 let now = time::asctime(SystemTime::now());
-                dir.write(".completed", now.as_bytes(), 0o644, None, Durable::Yes)
+                dir.write(COMPLETED, now.as_bytes(), 0o644, None, Durable::Yes)
             })
             .map_err(BuildError::io("mark as complete", &directory))
     }
@@ -307,7 +322,7 @@ impl Run<'_> {
             Ok(None) => return Ok(false),
             // The mark goes first: what is left of an interrupted removal is not a release.
             Ok(Some(directory)) => {
-                directory.remove(".completed")?;
+                directory.remove(COMPLETED)?;
             }
             Err(_) => {}
         }

@@ -1,5 +1,4 @@
 #![allow(clippy::unwrap_used)]
-use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use slap::document::{InstallationDocument, ReleaseForm};
@@ -329,4 +328,63 @@ proptest! {
             prop_assert!(agenda.entries().any(|(known, _)| *known == task), "{} is forgotten", task);
         }
     }
+}
+
+#[test]
+fn an_instance_whose_release_is_there_waits_for_no_build() {
+    let now = Instant::now();
+    let mut agenda = empty(now);
+    agenda.are_ready(BTreeSet::from([url("b")]));
+    let started = InstanceState::Started;
+    let partitions = vec![partition(0, started, "a", 1), partition(1, started, "b", 1)];
+    agenda.want(&document(&["a", "b"], partitions), now);
+    // The one build that may go on at once is that of the other release.
+    assert_eq!(
+        begin(&mut agenda, now),
+        ["release /a.cfg", "partition slappart1"]
+    );
+}
+
+#[test]
+fn what_was_put_off_for_want_of_the_master_is_resumed() {
+    let now = Instant::now();
+    let mut agenda = empty(now);
+    let started = InstanceState::Started;
+    let mut wanted = document(
+        &[],
+        (0..2)
+            .map(|number| partition(number, started, "x", 1))
+            .collect(),
+    );
+    agenda.want(&wanted, now);
+    let tasks = [Task::Partition(id(0)), Task::Partition(id(1))];
+    assert_eq!(begin(&mut agenda, now).len(), 2);
+    let after = Duration::from_secs(30);
+    let reason = "away".to_owned();
+    agenda.finish(&tasks[0], Finish::Postponed { after, reason }, now);
+    done(&mut agenda, &tasks[1], now);
+    assert_eq!(agenda.next_wake(), Some(now + after));
+
+    // The second one is as the Master remembers, but for what was never told.
+    wanted.partitions[1].access_status = Some("#access".to_owned());
+    let later = now + Duration::from_secs(10);
+    agenda.resume(&wanted, later);
+    assert_eq!(begin(&mut agenda, later), ["partition slappart0"]);
+    done(&mut agenda, &tasks[0], later);
+    wanted.partitions[1].access_status = None;
+    wanted.partitions[0].access_status = Some("#access".to_owned());
+    agenda.resume(&wanted, later);
+    assert_eq!(begin(&mut agenda, later), ["partition slappart1"]);
+    // What has just been begun is not begun again at once.
+    agenda.finish(
+        &tasks[1],
+        Finish::Postponed {
+            after,
+            reason: "away".to_owned(),
+        },
+        later,
+    );
+    agenda.resume(&wanted, later);
+    assert!(begin(&mut agenda, later).is_empty());
+    assert_eq!(begin(&mut agenda, later + OWN_PAUSE).len(), 1);
 }
