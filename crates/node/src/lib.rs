@@ -29,6 +29,7 @@ pub mod instance;
 pub mod layout;
 mod lock;
 mod manager;
+pub mod network_cache;
 pub mod notify;
 mod observer;
 mod outcome;

@@ -1,6 +1,7 @@
 //! What may be typed: the whole command line, with upstream's words (C 1).
 
 pub(crate) mod apply;
+pub(crate) mod cachelookup;
 pub(crate) mod client;
 pub(crate) mod contexts;
 pub(crate) mod enrol;
@@ -130,6 +131,9 @@ pub(crate) enum Command {
     #[command(subcommand, arg_required_else_help = true)]
     Configure(enrol::Configure),
     Node(Box<node::Node>),
+    /// Look up what the network cache has
+    #[command(name = "cachelookup", subcommand, arg_required_else_help = true)]
+    CacheLookup(cachelookup::CacheLookup),
     /// Run a Master for many users and nodes, and administrate it
     #[command(subcommand, arg_required_else_help = true)]
     Master(master::Master),

@@ -1,5 +1,6 @@
 //! One file per command. Each translates what was typed into calls, and answers into text.
 
+mod cachelookup;
 mod check;
 mod complete;
 mod computer;
@@ -68,6 +69,7 @@ pub(crate) fn run(command: Command, global: &Global) -> CommandResult {
         Command::Check(arguments) => check::run(&arguments),
         Command::Configure(command) => configure::run(command, global),
         Command::Node(arguments) => node::run(*arguments, global),
+        Command::CacheLookup(command) => cachelookup::run(command),
         Command::Master(arguments) => master::run(arguments),
         Command::Proxy(arguments) => proxy::run(arguments),
         Command::Standalone(arguments) => crate::standalone::run(&arguments, global),

@@ -23,7 +23,10 @@ const GROUPS: &[(&str, &[&str])] = &[
         "Set up",
         &["login", "logout", "context", "configure", "check"],
     ),
-    ("This machine as a node", &["node", "standalone"]),
+    (
+        "This machine as a node",
+        &["node", "standalone", "cachelookup"],
+    ),
     ("Run a Master", &["master", "proxy"]),
 ];
 /// Where everything else is.
