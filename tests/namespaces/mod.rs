@@ -115,6 +115,7 @@ pub(crate) fn sh(script: &str) -> String {
 }
 
 /// A node that may change everything, with an interface `up0` that has the prefix fd00:1:2::/48.
+#[allow(dead_code)] // Not every test that is in namespaces needs one.
 pub(crate) fn rig(partitions: u32, more: &[&str]) -> Rig {
     let mut builder = Rig::builder(env!("CARGO_BIN_EXE_slapos")).partitions(partitions);
     for line in [

@@ -29,8 +29,8 @@ use slap::document::NodeDocument;
 pub use status::{AgentStatus, MasterStatus, TaskStatus, agent_status};
 
 use crate::cancel::{Cancel, Reload};
-use crate::config::{NodeConfig, Overrides};
-use crate::format::FormatConfig;
+use crate::config::{ConfigError, NodeConfig, Overrides};
+use crate::format::{self, FormatConfig};
 use crate::instance::Reported;
 use crate::lock::Lock;
 use crate::notify::Notify;
@@ -87,7 +87,7 @@ pub fn run(
     options: &Options,
     observer: &dyn Observer,
 ) -> Result<Outcome, Error> {
-    let mut config = NodeConfig::load(file, overrides)?;
+    let mut config = load(file, overrides, &options.cancel, observer)?;
     config.check_root()?;
     config.prepare_structure()?;
     let _only = Lock::take(&config.instance_root.join("var/run/slapos-agent.pid"))?;
@@ -134,6 +134,31 @@ pub fn run(
             )));
         }
     })
+}
+
+/// Reads the configuration. The directories of a machine that was never formatted are made first.
+fn load(
+    file: &Path,
+    overrides: &Overrides,
+    cancel: &Cancel,
+    observer: &dyn Observer,
+) -> Result<NodeConfig, Error> {
+    let error = match NodeConfig::load(file, overrides) {
+        Ok(config) => return Ok(config),
+        Err(error) => error,
+    };
+    let is_missing = matches!(&error, ConfigError::Value { option, .. }
+        if ["software_root", "instance_root"].contains(&option.as_str()));
+    let format = FormatConfig::load(file, Overrides::new().set("now", "true"));
+    let (true, Ok(format)) = (is_missing, format) else {
+        return Err(error.into());
+    };
+    let options = format::Options {
+        undo: false,
+        cancel: cancel.clone(),
+    };
+    format::run(&format, &options, observer)?;
+    Ok(NodeConfig::load(file, overrides)?)
 }
 
 /// Why a session takes on no more work.
