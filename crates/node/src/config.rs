@@ -484,11 +484,8 @@ pub(crate) fn manager_names(values: &Values) -> (Vec<String>, Vec<String>) {
 
 fn unsupported(values: &Values) -> Vec<String> {
     [
-        "download-binary-cache-url",
-        "download-binary-dir-url",
         "upload-binary-cache-url",
         "upload-binary-dir-url",
-        "download-from-binary-cache-force-url-list",
         "upload-cache-url",
         "upload-dir-url",
     ]

@@ -26,6 +26,7 @@ pub use zc_buildout::ZcBuildout;
 use crate::cancel::Cancel;
 use crate::config::NodeConfig;
 use crate::layout::{check_free_space, release_key};
+use crate::network_cache::BinaryCache;
 use crate::observer::{Event, Observer};
 use crate::outcome::{Error, Outcome};
 use crate::parallel;
@@ -265,6 +266,9 @@ impl Run<'_> {
         .map_err(BuildError::Unusable)?;
         let user = User::owner_of(root).map_err(|error| BuildError::Unusable(error.to_string()))?;
         let owner = (!user.is_us()).then(|| user.ids());
+        if !directory.exists() && self.take_from_cache(release, &user)? {
+            return Ok(());
+        }
         let parent = Dir::open_trusted(root).map_err(BuildError::io("open", root))?;
         parent
             .make_dir(release_key(release), 0o755, owner)
@@ -284,6 +288,43 @@ impl Run<'_> {
             let _ = writeln!(log, "{}", error.summary(0));
         }
         result
+    }
+
+    /// Takes the release from the network cache, where one is configured and has it (N 3.1.1).
+    fn take_from_cache(&self, release: &ReleaseUrl, user: &User) -> Result<bool, BuildError> {
+        let cache = match BinaryCache::load(&self.config.file) {
+            Ok(Some(cache)) if !cache.is_refused(release) => cache,
+            Ok(_) => return Ok(false),
+            Err(error) => {
+                self.observer.event(&Event::Warning(&format!(
+                    "{release}: built here, as the network cache cannot be used: {error}"
+                )));
+                return Ok(false);
+            }
+        };
+        let cancel = &self.options.cancel;
+        let reason = match cache.take(release, &self.config.software_root, user, cancel) {
+            Ok(true) => {
+                self.observer.event(&Event::Info(&format!(
+                    "{release}: taken from the network cache"
+                )));
+                return Ok(true);
+            }
+            Ok(false) => "it has nothing that fits this machine".to_owned(),
+            Err(reason) => reason,
+        };
+        if cancel.is_cancelled() {
+            return Err(BuildError::Cancelled("the download".to_owned()));
+        }
+        if cache.is_forced(release) {
+            return Err(BuildError::Unusable(format!(
+                "Binary cache forced for {release}, but: {reason}"
+            )));
+        }
+        self.observer.event(&Event::Info(&format!(
+            "{release}: not taken from the network cache: {reason}"
+        )));
+        Ok(false)
     }
 
     /// The log of this build, for the node's administrator and readable by others as releases are.

@@ -5,6 +5,8 @@
 //! the signature RSA with SHA-1, which is what the wire has. An entry is believed when one of the
 //! certificates in `signature-certificate-list` vouches for it.
 
+mod binary;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,8 @@ use serde_json::{Map, Value as Json};
 use ureq::tls::{ClientCert, PemItem, RootCerts, TlsConfig};
 
 use crate::config::{ConfigError, Overrides, Values, read};
+
+pub(crate) use binary::BinaryCache;
 
 /// Largest answer of a directory.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
@@ -125,7 +129,10 @@ impl CacheDirectory {
             .map_err(|reason| values.error("signature-certificate-list", reason))?;
         Ok(CacheDirectory {
             url: url.trim_end_matches('/').to_owned(),
-            agent: agent(&values)?,
+            agent: agent(&values, "shadir")?
+                .timeout_global(Some(TIMEOUT))
+                .build()
+                .new_agent(),
             keys,
         })
     }
@@ -219,7 +226,12 @@ fn certificates(pem: &str) -> Result<Vec<Vec<u8>>, String> {
     Ok(keys)
 }
 
-fn agent(values: &Values) -> Result<ureq::Agent, ConfigError> {
+type AgentBuilder = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
+
+/// How to reach a server, whose files the configuration names with this prefix.
+fn agent(values: &Values, prefix: &str) -> Result<AgentBuilder, ConfigError> {
+    let [authority, certificate, key] =
+        ["ca", "cert", "key"].map(|what| format!("{prefix}-{what}-file"));
     let pem = |option: &str| -> Result<Option<(PathBuf, Vec<PemItem<'static>>)>, ConfigError> {
         let Some(path) = values.path(option)? else {
             return Ok(None);
@@ -242,30 +254,27 @@ fn agent(values: &Values) -> Result<ureq::Agent, ConfigError> {
     };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = TlsConfig::builder().unversioned_rustls_crypto_provider(provider);
-    if let Some((_, items)) = pem("shadir-ca-file")? {
+    if let Some((_, items)) = pem(&authority)? {
         tls = tls.root_certs(RootCerts::Specific(Arc::new(only_certificates(items))));
     }
-    if let (Some((_, certificate)), Some((path, key))) =
-        (pem("shadir-cert-file")?, pem("shadir-key-file")?)
-    {
-        let key = key.into_iter().find_map(|item| match item {
+    if let (Some((_, chain)), Some((path, items))) = (pem(&certificate)?, pem(&key)?) {
+        let private = items.into_iter().find_map(|item| match item {
             PemItem::PrivateKey(key) => Some(key),
             _ => None,
         });
-        let Some(key) = key else {
+        let Some(private) = private else {
             let reason = format!("{} holds no private key", path.display());
-            return Err(values.error("shadir-key-file", reason));
+            return Err(values.error(&key, reason));
         };
-        let chain = only_certificates(certificate);
-        tls = tls.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
+        let chain = only_certificates(chain);
+        tls = tls.client_cert(Some(ClientCert::new_with_certs(&chain, private)));
     }
     Ok(ureq::Agent::config_builder()
-        .timeout_global(Some(TIMEOUT))
+        .timeout_connect(Some(TIMEOUT))
+        .timeout_recv_response(Some(TIMEOUT))
         .http_status_as_error(false)
         .user_agent(concat!("slapos/", env!("CARGO_PKG_VERSION")))
-        .tls_config(tls.build())
-        .build()
-        .new_agent())
+        .tls_config(tls.build()))
 }
 
 /// Bytes of a base64 text; `None` when it is none.
