@@ -40,6 +40,19 @@ const FILES: &[&str] = &[
     "signature-private-key-file",
 ];
 
+/// Options that buildout gets for the cache of sources, in upstream's order.
+const SOURCE_CACHE: &[&str] = &[
+    "signature-private-key-file",
+    "upload-cache-url",
+    "upload-dir-url",
+    "shacache-ca-file",
+    "shacache-cert-file",
+    "shacache-key-file",
+    "shadir-ca-file",
+    "shadir-cert-file",
+    "shadir-key-file",
+];
+
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -221,6 +234,8 @@ pub struct NodeConfig {
     /// What each partition may use. Our own options `partition_memory_max`, `partition_tasks_max`
     /// and `partition_cpus_max`.
     pub limits: Limits,
+    /// Options of `[networkcache]` that buildout gets for the cache of sources, by their names.
+    pub source_cache: Vec<(&'static str, String)>,
     /// What instances may ask for beyond files and processes.
     pub managers: ManagerConfig,
     /// Section `[firewall]`: instances are reached only by those who may.
@@ -278,9 +293,7 @@ impl NodeConfig {
             None
         };
         let limits = limits(&values)?;
-        let mut unsupported = unsupported(&values);
-        let (managers, unknown) = managers(&values, &config)?;
-        unsupported.extend(unknown);
+        let (managers, mut unsupported) = managers(&values, &config)?;
         unsupported.extend(unlimited(&limits, cgroups.as_ref()));
         let limits = limits.or_default();
         Ok(NodeConfig {
@@ -288,6 +301,10 @@ impl NodeConfig {
             node: values.node()?,
             cgroups,
             limits,
+            source_cache: SOURCE_CACHE
+                .iter()
+                .filter_map(|option| Some((*option, values.optional(option)?)))
+                .collect(),
             managers,
             firewall: FirewallConfig::read(file, &config)?,
             builder_directory: values
@@ -480,19 +497,6 @@ pub(crate) fn manager_names(values: &Values) -> (Vec<String>, Vec<String>) {
         names.into_iter().map(str::to_owned).collect(),
         unknown.iter().map(complain).collect(),
     )
-}
-
-fn unsupported(values: &Values) -> Vec<String> {
-    [
-        "upload-binary-cache-url",
-        "upload-binary-dir-url",
-        "upload-cache-url",
-        "upload-dir-url",
-    ]
-    .into_iter()
-    .filter(|option| !values.text(option).is_empty())
-    .map(|option| format!("option `{option}`"))
-    .collect()
 }
 
 impl Values {

@@ -364,6 +364,18 @@ impl Dir {
         Ok(file)
     }
 
+    /// Opens a regular file to read; `None` when nothing is there.
+    pub(crate) fn open_file(&self, name: impl AsRef<OsStr>) -> io::Result<Option<std::fs::File>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = absent_is_none(fs::openat(&self.fd, name.as_ref(), flags, Mode::empty()))?;
+        let Some(fd) = fd else { return Ok(None) };
+        let file = std::fs::File::from(fd);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        Ok(Some(file))
+    }
+
     /// Writes over the last bytes of a regular file, and on.
     pub(crate) fn replace_end(
         &self,

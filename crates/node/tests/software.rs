@@ -272,3 +272,125 @@ fn n_3_1_1_a_release_is_taken_from_the_cache_when_somebody_vouches_for_it() {
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// A cache that keeps what it is given, as the released servers do.
+fn keeping_cache() -> String {
+    use std::io::Read;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut kept: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            let (method, path) = line.rsplit_once(' ').unwrap().0.split_once(' ').unwrap();
+            let (method, path) = (method.to_owned(), path.to_owned());
+            let mut length = 0;
+            loop {
+                line.clear();
+                reader.read_line(&mut line).unwrap();
+                if line.trim().is_empty() {
+                    break;
+                }
+                let (name, value) = line.split_once(':').unwrap();
+                if name.eq_ignore_ascii_case("content-length") {
+                    length = value.trim().parse().unwrap();
+                }
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let (status, reply) = match method.as_str() {
+                "GET" => match kept.get(&path) {
+                    Some(found) => (200, found.clone()),
+                    None => (404, Vec::new()),
+                },
+                "PUT" => {
+                    let list = [b"[".as_slice(), &body, b"]"].concat();
+                    kept.insert(path, list);
+                    (201, Vec::new())
+                }
+                _ => {
+                    let file = tempfile::NamedTempFile::new().unwrap();
+                    fs::write(file.path(), &body).unwrap();
+                    let sum = format!("sha512sum {} | cut -d' ' -f1", file.path().display());
+                    let sum = shell(std::path::Path::new("/"), &sum);
+                    kept.insert(format!("/cache/{sum}"), body);
+                    (201, sum.into_bytes())
+                }
+            };
+            let head = format!(
+                "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                reply.len()
+            );
+            let _ = stream.write_all(&[head.as_bytes(), &reply].concat());
+        }
+    });
+    url
+}
+
+#[test]
+fn n_3_1_what_was_built_is_given_to_the_cache_and_taken_from_it() {
+    let (node, mut fake) = (Node::new(0), Fake::new());
+    fake.release = Box::new(|job, _| {
+        fs::write(job.directory.join("built"), "here").unwrap();
+        if job.release.as_str().ends_with("private") {
+            fs::write(job.directory.join(".shared"), "").unwrap();
+        }
+        Ok(())
+    });
+    let here = node.path("here");
+    fs::create_dir(&here).unwrap();
+    shell(
+        &here,
+        "openssl req -x509 -nodes -newkey rsa:2048 -days 9 -subj /CN=x -keyout key -out crt 2>&1",
+    );
+    let cache = keeping_cache();
+    let certificate = fs::read_to_string(here.join("crt")).unwrap();
+    let more = format!(
+        "[networkcache]\ndownload-binary-dir-url = {cache}/dir\n\
+         download-binary-cache-url = {cache}/cache\nupload-binary-dir-url = {cache}/dir\n\
+         upload-binary-cache-url = {cache}/cache\nsignature-private-key-file = {}\n\
+         upload-to-binary-cache-url-blacklist =\n  https://x/secret\n\
+         signature-certificate-list =\n  {}\n",
+        here.join("key").display(),
+        certificate.replace('\n', "\n  ")
+    );
+    let config = node.config(&more);
+    assert!(config.unsupported.is_empty());
+    let names = ["one", "private", "secret"];
+    node.master.edit(|document| {
+        let wanted = names.iter().map(|name| {
+            let url = format!("https://x/{name}");
+            installation(&url, Some(InstallationState::Available))
+        });
+        document.installations = wanted.collect();
+    });
+    let directory = |name: &str| {
+        config.release_directory(&ReleaseUrl::new(format!("https://x/{name}")).unwrap())
+    };
+    let run =
+        |fake: &Fake| software::run_with(&config, &Default::default(), &LogObserver, fake).unwrap();
+    assert_eq!(run(&fake), Outcome::Success);
+    for name in names {
+        fs::remove_dir_all(directory(name)).unwrap();
+    }
+    fake.release = Box::new(|job, _| {
+        fs::write(job.directory.join("built"), "again").unwrap();
+        Ok(())
+    });
+    assert_eq!(run(&fake), Outcome::Success);
+    for (name, expected) in [("one", "here"), ("private", "again"), ("secret", "again")] {
+        let built = fs::read_to_string(directory(name).join("built")).unwrap();
+        assert_eq!(built, expected, "{name}");
+        assert!(directory(name).join(".completed").exists(), "{name}");
+    }
+    // A cache that is away costs nothing but the upload.
+    fs::remove_dir_all(directory("one")).unwrap();
+    let away = node.config(&more.replace(&cache, "http://127.0.0.1:9"));
+    let outcome = software::run_with(&away, &Default::default(), &LogObserver, &fake).unwrap();
+    assert_eq!(outcome, Outcome::Success);
+    let built = fs::read_to_string(directory("one").join("built")).unwrap();
+    assert_eq!(built, "again");
+}

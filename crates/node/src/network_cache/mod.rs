@@ -6,6 +6,7 @@
 //! certificates in `signature-certificate-list` vouches for it.
 
 mod binary;
+mod upload;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -22,6 +23,7 @@ use ureq::tls::{ClientCert, PemItem, RootCerts, TlsConfig};
 use crate::config::{ConfigError, Overrides, Values, read};
 
 pub(crate) use binary::BinaryCache;
+pub(crate) use upload::BinaryUpload;
 
 /// Largest answer of a directory.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;

@@ -26,7 +26,7 @@ pub use zc_buildout::ZcBuildout;
 use crate::cancel::Cancel;
 use crate::config::NodeConfig;
 use crate::layout::{check_free_space, release_key};
-use crate::network_cache::BinaryCache;
+use crate::network_cache::{BinaryCache, BinaryUpload};
 use crate::observer::{Event, Observer};
 use crate::outcome::{Error, Outcome};
 use crate::parallel;
@@ -242,7 +242,7 @@ impl Run<'_> {
             elapsed: begin.elapsed(),
             error: error.as_deref(),
         });
-        result?;
+        let built_here = result?;
         // Reported before it is marked: a report that fails is made again by the next run.
         self.client
             .release_available(release, &self.config.node)
@@ -252,10 +252,15 @@ impl Run<'_> {
                 let now = time::asctime(SystemTime::now());
                 dir.write(COMPLETED, now.as_bytes(), 0o644, None, Durable::Yes)
             })
-            .map_err(BuildError::io("mark as complete", &directory))
+            .map_err(BuildError::io("mark as complete", &directory))?;
+        if built_here {
+            self.give_to_cache(release);
+        }
+        Ok(())
     }
 
-    fn build(&self, release: &ReleaseUrl) -> Result<(), BuildError> {
+    /// Makes the release; tells whether it was built, and not taken from elsewhere.
+    fn build(&self, release: &ReleaseUrl) -> Result<bool, BuildError> {
         let root = &self.config.software_root;
         let directory = self.config.release_directory(release);
         check_free_space(
@@ -267,7 +272,7 @@ impl Run<'_> {
         let user = User::owner_of(root).map_err(|error| BuildError::Unusable(error.to_string()))?;
         let owner = (!user.is_us()).then(|| user.ids());
         if !directory.exists() && self.take_from_cache(release, &user)? {
-            return Ok(());
+            return Ok(false);
         }
         let parent = Dir::open_trusted(root).map_err(BuildError::io("open", root))?;
         parent
@@ -287,7 +292,31 @@ impl Run<'_> {
         if let Err(error) = &result {
             let _ = writeln!(log, "{}", error.summary(0));
         }
-        result
+        result.map(|()| true)
+    }
+
+    /// Gives the release to the network cache, where one is configured for that. It is complete
+    /// here whatever comes of it.
+    fn give_to_cache(&self, release: &ReleaseUrl) {
+        let root = &self.config.software_root;
+        let given = BinaryUpload::load(&self.config.file)
+            .map_err(|error| error.to_string())
+            .and_then(|cache| match cache {
+                None => Ok(false),
+                Some(cache) => {
+                    let user = User::owner_of(root).map_err(|error| error.to_string())?;
+                    cache.give(release, root, &user, &self.options.cancel)
+                }
+            });
+        match given {
+            Ok(false) => {}
+            Ok(true) => self.observer.event(&Event::Info(&format!(
+                "{release}: given to the network cache"
+            ))),
+            Err(reason) => self.observer.event(&Event::Warning(&format!(
+                "{release}: cannot be given to the network cache: {reason}"
+            ))),
+        }
     }
 
     /// Takes the release from the network cache, where one is configured and has it (N 3.1.1).

@@ -53,6 +53,7 @@ impl<'a> ZcBuildout<'a> {
             joined("buildout:extends-cache=", &directory.join("extends-cache")),
             joined("buildout:directory=", directory),
         ];
+        arguments.extend(source_cache_arguments(&self.config.source_cache));
         if !self.config.force {
             arguments.push("-N".into());
         }
@@ -200,6 +201,27 @@ impl Builder for ZcBuildout<'_> {
         spawn.timeout = job.timeout;
         self.buildout(&script, spawn, Vec::new(), job.cancel, output)
     }
+}
+
+/// What makes Nexedi's buildout use the network cache for sources. Others ignore it.
+fn source_cache_arguments(options: &[(&'static str, String)]) -> Vec<OsString> {
+    // Credentials alone lead nowhere.
+    let leads = |name: &str| {
+        matches!(
+            name,
+            "signature-private-key-file" | "upload-cache-url" | "upload-dir-url"
+        )
+    };
+    let mut arguments = Vec::new();
+    if options.iter().any(|(name, _)| leads(name)) {
+        arguments.push("buildout:networkcache-section=networkcache".into());
+    }
+    arguments.extend(
+        options
+            .iter()
+            .map(|(name, value)| format!("networkcache:{name}={value}").into()),
+    );
+    arguments
 }
 
 impl ZcBuildout<'_> {
@@ -358,6 +380,28 @@ fn git_revision(release: &ReleaseUrl, user: &User, cancel: &Cancel) -> Option<St
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn n_3_1_buildout_is_told_of_the_cache_of_sources() {
+        assert!(source_cache_arguments(&[]).is_empty());
+        let credentials = [("shadir-key-file", "/k".to_owned())];
+        assert_eq!(
+            source_cache_arguments(&credentials),
+            ["networkcache:shadir-key-file=/k"]
+        );
+        let upload = [
+            ("upload-dir-url", "http://d".to_owned()),
+            ("shadir-key-file", "/k".to_owned()),
+        ];
+        assert_eq!(
+            source_cache_arguments(&upload),
+            [
+                "buildout:networkcache-section=networkcache",
+                "networkcache:upload-dir-url=http://d",
+                "networkcache:shadir-key-file=/k"
+            ]
+        );
+    }
 
     #[test]
     fn a_retried_build_alternates_between_skipping_and_bootstrapping() {
