@@ -269,6 +269,10 @@ impl<'a> Services<'a> {
 
     /// Has the supervisor keep what `[firewall]` names, and nothing it named before.
     fn keep_firewall(&self) -> Result<(), Error> {
+        // Where nothing was ever prepared there is nothing to remove either.
+        if self.config.firewall.is_none() && !self.config.supervisord_conf_d().is_dir() {
+            return Ok(());
+        }
         let conf = self.open_conf_d()?;
         let programs = self
             .config
