@@ -46,6 +46,17 @@ pub(crate) struct Services<'a> {
     client: Client,
 }
 
+/// Groups of the supervisor that need somebody to start something.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Needs {
+    /// Groups with a process that was never started since the supervisor is: after a reboot, all of
+    /// them. What somebody stopped by hand is not among them.
+    pub(crate) dormant: BTreeSet<String>,
+    /// Names of the processes, by group, that a signal ended and nobody starts again: programs of
+    /// `etc/run`, which ran when they were killed. One that ended by itself has done its work.
+    pub(crate) killed: BTreeMap<String, Vec<String>>,
+}
+
 /// What became of starting a partition.
 #[derive(Debug, Default)]
 pub(crate) struct Started {
@@ -149,27 +160,18 @@ impl<'a> Services<'a> {
             .map_err(|error| self.error(&error))
     }
 
-    /// Groups with a process that was never started since the supervisor is: after a reboot, all of
-    /// them. What somebody stopped by hand is not among them.
-    pub(crate) fn dormant(&self) -> BTreeSet<String> {
-        let all = self.client.all_process_info().unwrap_or_default();
-        all.into_iter()
-            .filter(|process| process.state == ProcessState::Stopped && process.start == 0)
-            .map(|process| process.group)
-            .collect()
-    }
-
-    /// Names of the processes, by group, that a signal ended and nobody starts again: programs of
-    /// `etc/run`, which ran when they were killed. One that ended by itself has done its work.
-    pub(crate) fn killed(&self) -> BTreeMap<String, Vec<String>> {
-        let mut killed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    /// Which groups need somebody, as the supervisor tells now.
+    pub(crate) fn needs(&self) -> Needs {
+        let mut needs = Needs::default();
         for process in self.client.all_process_info().unwrap_or_default() {
-            if process.state == ProcessState::Exited && process.exitstatus < 0 {
+            if process.state == ProcessState::Stopped && process.start == 0 {
+                needs.dormant.insert(process.group);
+            } else if process.state == ProcessState::Exited && process.exitstatus < 0 {
                 let name = process.namespec();
-                killed.entry(process.group).or_default().push(name);
+                needs.killed.entry(process.group).or_default().push(name);
             }
         }
-        killed
+        needs
     }
 
     /// Starts one process again.

@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -219,6 +219,7 @@ fn session(
         builder: &builder,
         runners: &runners,
         reported: &reported,
+        needs: Mutex::new(None),
         observer,
         cancel: &options.cancel,
     };
@@ -516,7 +517,7 @@ impl Agent<'_, '_> {
             files.watch(self.work.config, id);
         }
         self.agenda.finish(task, done.finish, now);
-        for id in done.dormant {
+        for id in done.needy {
             self.agenda.wake(&Task::Partition(id), Why::Exit, now);
         }
         self.release_locks();

@@ -1,5 +1,6 @@
 //! Carrying out a task: the one-shot commands' code, for one release or one partition.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use slap::document::{InstallationDocument, NodeDocument, PartitionDocument};
@@ -16,11 +17,13 @@ use crate::outcome::{Error, Outcome};
 use crate::partition;
 use crate::promise::{self, Runners};
 use crate::report::{Removal, Run as ReportRun};
-use crate::services::Services;
+use crate::services::{Needs, Services};
 use crate::software::{self, Builder};
 
 /// Between two looks whether the supervisor still runs.
 const SERVICES_PAUSE: Duration = Duration::from_secs(30);
+/// How old may be what is known of the supervisor's processes.
+const NEEDS_AGE_MAX: Duration = Duration::from_secs(2);
 /// Between two runs of format: addresses that somebody removed come back.
 const FORMAT_PAUSE: Duration = Duration::from_secs(3600);
 /// Between two usage reports.
@@ -54,6 +57,8 @@ pub(super) struct Work<'a> {
     pub(super) builder: &'a dyn Builder,
     pub(super) runners: &'a Runners,
     pub(super) reported: &'a Reported,
+    /// What the supervisor's groups needed, and when it was asked.
+    pub(super) needs: Mutex<Option<(Instant, Arc<Needs>)>>,
     pub(super) observer: &'a dyn Observer,
     pub(super) cancel: &'a Cancel,
 }
@@ -63,8 +68,8 @@ pub(super) struct Done {
     pub(super) finish: Finish,
     /// The Master could not be reached.
     pub(super) away: bool,
-    /// Partitions whose services wait for their first start since the supervisor runs.
-    pub(super) dormant: Vec<PartitionId>,
+    /// Partitions with something to start: never started since the supervisor runs, or killed.
+    pub(super) needy: Vec<PartitionId>,
 }
 
 impl From<Finish> for Done {
@@ -72,7 +77,7 @@ impl From<Finish> for Done {
         Done {
             finish,
             away: false,
-            dormant: Vec::new(),
+            needy: Vec::new(),
         }
     }
 }
@@ -116,15 +121,32 @@ impl Work<'_> {
     /// The supervisor runs; what it should have started since it does, is told.
     fn services(&self) -> Result<Done, Error> {
         let services = Services::connect(self.config)?;
-        let dormant = services
-            .dormant()
-            .iter()
-            .filter_map(|group| group.parse().ok())
-            .collect();
+        let needs = self.look(&services);
+        let ask = needs.dormant.iter().chain(needs.killed.keys());
         Ok(Done {
-            dormant,
+            needy: ask.filter_map(|group| group.parse().ok()).collect(),
             ..done_for(SERVICES_PAUSE).into()
         })
+    }
+
+    /// What the supervisor's groups need, looked up now.
+    fn look(&self, services: &Services<'_>) -> Arc<Needs> {
+        let looked = (Instant::now(), Arc::new(services.needs()));
+        let mut last = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&last.insert(looked).1)
+    }
+
+    /// The same as it was just now: the supervisor tells of all partitions at once, and promises of
+    /// many may be due together.
+    fn needs(&self, services: &Services<'_>) -> Arc<Needs> {
+        let last = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((when, needs)) if when.elapsed() < NEEDS_AGE_MAX => Arc::clone(needs),
+            _ => {
+                drop(last);
+                self.look(services)
+            }
+        }
     }
 
     fn format(&self) -> Result<Done, Error> {
@@ -175,6 +197,7 @@ impl Work<'_> {
         };
         let document = self.reported.apply(document, wanted.asked);
         let services = Services::connect(self.config)?;
+        let needs = self.needs(&services);
         let means = Means {
             config: self.config,
             client: self.client,
@@ -189,7 +212,7 @@ impl Work<'_> {
             self.runners.end(id);
         }
         Ok(
-            match instance::process_one(&means, &document, wanted.fetched) {
+            match instance::process_one(&means, &document, wanted.fetched, &needs) {
                 Ok(()) if self.cancel.is_cancelled() => later("the agent stops").into(),
                 Ok(()) => self.settled(&document).into(),
                 Err(ProcessError::Unreachable(reason)) => cut_off(&reason),

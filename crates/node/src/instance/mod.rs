@@ -11,7 +11,6 @@ pub(crate) mod plan;
 mod process;
 mod reported;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::SystemTime;
 
@@ -28,7 +27,7 @@ use crate::parallel;
 use crate::partition::{self, Partition, PartitionLock};
 use crate::promise::Runners;
 use crate::safe_fs::Dir;
-use crate::services::Services;
+use crate::services::{Needs, Services};
 use crate::software::{Builder, ZcBuildout};
 use crate::start;
 
@@ -104,8 +103,7 @@ pub fn run_with(
             force_stop: options.force_stop,
             maximum_periodicity: config.maximum_periodicity,
         },
-        dormant: services.dormant(),
-        killed: services.killed(),
+        needs: &services.needs(),
         fetched,
         interrupts_are_told: true,
         stopped: Mutex::new(None),
@@ -122,6 +120,7 @@ pub(crate) fn process_one(
     means: &Means<'_>,
     document: &PartitionDocument,
     fetched: SystemTime,
+    needs: &Needs,
 ) -> Result<(), ProcessError> {
     let run = Run {
         means,
@@ -130,8 +129,7 @@ pub(crate) fn process_one(
             force_stop: false,
             maximum_periodicity: means.config.maximum_periodicity,
         },
-        dormant: means.services.dormant(),
-        killed: means.services.killed(),
+        needs,
         fetched,
         // An agent that is restarted goes on where it was: that is nothing to tell the user.
         interrupts_are_told: false,
@@ -149,11 +147,8 @@ enum Stop {
 struct Run<'a> {
     means: &'a Means<'a>,
     wish: Wish,
-    /// Groups of the supervisor that wait for their first start since it runs: the machine was
-    /// restarted, and nothing else may ever change.
-    dormant: BTreeSet<String>,
-    /// Processes of the supervisor's groups that were killed and wait for somebody to start them.
-    killed: BTreeMap<String, Vec<String>>,
+    /// What else than the Master's wishes has something started.
+    needs: &'a Needs,
     /// When the Master's document was asked for.
     fetched: SystemTime,
     /// Whether the Master is told that a partition failed because of an interrupt (N 3).
@@ -202,10 +197,10 @@ impl Run<'_> {
                     if !check {
                         return Ok(());
                     }
-                    if self.dormant.contains(id.as_str()) {
+                    if self.needs.dormant.contains(id.as_str()) {
                         means.services.start(id, &partition.user)?;
                     }
-                    for name in self.killed.get(id.as_str()).into_iter().flatten() {
+                    for name in self.needs.killed.get(id.as_str()).into_iter().flatten() {
                         means.services.start_again(name)?;
                     }
                     process::check(means, &partition)
