@@ -192,6 +192,15 @@ fn a_node_without_its_master_keeps_its_services_and_destroys_nothing() {
         rig.running("part0", "sleep 1000001", 1)[0].pid,
         Signal::KILL,
     );
+    // Only what is known to have ended is started.
+    eventually("the supervisor knows", SOON, || {
+        let run = rig.run(&["node", "status"]);
+        if run.stdout.contains("EXITED") {
+            Ok(())
+        } else {
+            Err(run)
+        }
+    });
     rig.node("instance", &[]).exits(3);
     eventually("what died is started again", SOON, || {
         let found = rig.services("part0", "sleep 1000001");
