@@ -108,6 +108,21 @@ fn a_script_has_the_names_of_the_console_and_arguments_of_its_own() {
 }
 
 #[test]
+fn a_line_of_python_is_a_script_too() {
+    let rig = started();
+    let line = "import sys; print(product.kvm, sys.argv); sys.exit(3)";
+    let run = console(&rig, &["--command", line, "more", "--cfg"])
+        .run()
+        .exits(3);
+    let expected = format!("{KVM} ['-c', 'more', '--cfg']\n");
+    assert_eq!((run.stdout, run.stderr), (expected, String::new()));
+    let wrong = console(&rig, &["--command", "nothing_of_that_name"])
+        .run()
+        .exits(1);
+    assert!(wrong.stderr.contains("NameError"), "{wrong}");
+}
+
+#[test]
 fn a_script_that_fails_shows_its_own_lines_only() {
     let rig = started();
     let run = script(
@@ -440,7 +455,8 @@ fn the_tutorials_lines_work_with_a_master_behind_tls() {
     rig.start_full_master();
     let (welcome, url) = (rig.welcome(), rig.full_master_url());
     rig.slapos(["configure", "client", "--force", "--master-url", &url])
-        .args(["--token", &welcome.token])
+        .arg("--token-file")
+        .arg(rig.write("token", format!("{}\n", welcome.token)))
         .args(["--fingerprint", &welcome.fingerprint])
         .run()
         .ok();

@@ -298,6 +298,7 @@ fn a_check_finds_what_is_wrong() {
             "ok certificate",
             "ok encryption",
             "ok Master",
+            "ok clock",
             "ok services",
             "careful nodes",
         ]
@@ -319,6 +320,55 @@ fn a_check_finds_what_is_wrong() {
     assert_eq!(checked(1).last().unwrap(), "WRONG Master");
     fs::write(world.file("slapos-client.cfg"), "nonsense").unwrap();
     assert_eq!(checked(1), ["WRONG configuration"]);
+}
+
+/// A web server that knows nothing but these paths, and has its own idea of the time.
+fn web_server(known: &'static str, date: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+                head.push(byte[0]);
+            }
+            let asked = String::from_utf8_lossy(&head).into_owned();
+            let status = if !known.is_empty() && asked.contains(known) {
+                "200 OK"
+            } else {
+                "404 Not Found"
+            };
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\nDate: {date}\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
+            );
+        }
+    });
+    format!("http://{address}/")
+}
+
+#[test]
+fn not_every_web_server_is_a_master_and_clocks_are_compared() {
+    let world = World::new();
+    let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let check = |known| {
+        let url = web_server(known, date);
+        fs::write(
+            world.file("slapos-client.cfg"),
+            format!("[slapos]\nmaster_url = {url}\n"),
+        )
+        .unwrap();
+        world.run(&["check", "-o", "table"]).exits(1).stdout
+    };
+    let nobody = check("");
+    assert!(
+        nobody.contains("WRONG") && nobody.contains("is a Master"),
+        "{nobody}"
+    );
+    let behind = check("getRunId");
+    assert!(behind.contains("ahead of the Master's"), "{behind}");
 }
 
 #[test]

@@ -53,6 +53,10 @@ impl World {
 fn software_is_listed_and_described() {
     let world = World::new();
     let list = world.run(&["software", "list"]).ok();
+    let csv = world.run(&["software", "list", "--output", "csv"]).ok();
+    let (names, first) = csv.stdout.split_once('\n').unwrap();
+    assert!(names.starts_with("name,"), "{csv}");
+    assert!(first.starts_with("kvm,"), "{csv}");
     assert!(
         list.json()
             .as_array()
@@ -137,14 +141,19 @@ fn parameters_are_checked_before_they_are_sent() {
         request(&["--dry-run"]).ok().stdout,
         "Nothing would change.\n"
     );
-    // It becomes something else, and that is said.
+    // It becomes something else when that is meant, and only then.
     let other = world.rig.path().join("kvm/other.cfg");
     fs::copy(&release, &other).unwrap();
     let other = other.to_str().unwrap();
     world
         .run(&["request", "vm", other])
-        .ok()
-        .says("it becomes one of");
+        .exits(1)
+        .says("--upgrade");
+    let runs = || world.rig.info("vm")["software-url"].clone();
+    assert_eq!(runs(), release.as_str());
+    world.run(&["request", "vm", other, "--upgrade"]).ok();
+    assert_eq!(runs(), other);
+    world.run(&["request", "vm", &release, "--upgrade"]).ok();
     request(&[]).ok();
     for nonsense in ["http://", "://x", "", "kwm"] {
         world.run(&["request", "new", nonsense]).exits(2);

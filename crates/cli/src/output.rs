@@ -1,5 +1,7 @@
 //! Results on stdout, everything else on stderr; colours only where a person looks.
 
+mod csv;
+
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -49,6 +51,7 @@ pub(crate) fn answer<Name: AsRef<str>>(
         Some(OutputFormat::Table) => print(&readable()),
         None | Some(OutputFormat::Json) => print_json(value),
         Some(OutputFormat::Yaml) => print(yaml(value).trim_end()),
+        Some(OutputFormat::Csv) => print(&csv(value, true)),
         Some(OutputFormat::Name) => {
             let names: Vec<Name> = names.into_iter().collect();
             let lines: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
@@ -58,6 +61,16 @@ pub(crate) fn answer<Name: AsRef<str>>(
             print(&lines.join("\n"))
         }
     }
+}
+
+/// A list as comma separated values; without the line of names when more follows what was printed.
+pub(crate) fn csv(list: &Json, with_names: bool) -> String {
+    let text = csv::write(list);
+    let text = match text.split_once('\n') {
+        Some((_, rest)) if !with_names => rest,
+        _ => &text,
+    };
+    text.strip_suffix('\n').unwrap_or(text).to_owned()
 }
 
 /// A value as YAML, in the order it has.

@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Ask, NODE, RELEASE, Rig, ask, description, masked};
+use serde_json::json;
 use slap::{Value, marshal};
 
 fn marshalled(inner: &str) -> String {
@@ -539,6 +540,47 @@ fn bad_input_is_refused_with_words_and_changes_nothing() {
         &[("software_release", RELEASE), ("partition_reference", "y")],
     );
     assert_eq!(lenient.status, 200);
+}
+
+#[test]
+fn what_a_request_leaves_out_stays_as_it_is() {
+    let rig = Rig::new();
+    rig.format(NODE, 3);
+    let given = Ask {
+        parameters: vec![("a", Value::text("1"))],
+        ..ask("x")
+    };
+    rig.request(&given).ok();
+    let node = rig.rpc("slapos.get.v0.hateoas_url", json!({})).json();
+    assert_eq!(node["keeps_omitted"], true, "{node}");
+    let before = rig.full().ok();
+    let bare = [("software_release", RELEASE), ("partition_reference", "x")];
+    assert_eq!(rig.post("/requestComputerPartition", &bare).status, 200);
+    assert_eq!(rig.full().ok(), before, "not even its timestamp");
+    // What is given, even if it is nothing, is what counts.
+    rig.request(&Ask {
+        parameters: vec![],
+        ..ask("x")
+    })
+    .ok();
+    assert_ne!(rig.full().ok(), before);
+}
+
+#[test]
+fn a_shared_instance_is_found_by_its_title_alone() {
+    let rig = Rig::new();
+    rig.format(NODE, 3);
+    rig.request(&ask("host")).ok();
+    let shared = Ask {
+        shared: true,
+        parameters: vec![("p", Value::text("1"))],
+        ..ask("s")
+    };
+    rig.request(&shared).ok();
+    let before = rig.full().ok();
+    let bare = [("software_release", RELEASE), ("partition_reference", "s")];
+    assert_eq!(rig.post("/requestComputerPartition", &bare).status, 200);
+    assert_eq!(rig.full().ok(), before);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use slap::{InstanceState, InstanceTitle, NodeId, PartitionId, ReleaseUrl, Value};
 use slap_client::{
-    Cloud, Error, InstanceTreeInfo, Order, Product, Profile, RequestReply, Settings, Trust,
-    normalise_master_url,
+    Changes, Cloud, Error, InstanceTreeInfo, Order, Product, Profile, RequestReply, Settings,
+    Trust, Watch, normalise_master_url,
 };
 
 use crate::calls::outside;
@@ -154,6 +154,17 @@ impl Connection {
         }
     }
 
+    /// What wakes who waits for a change of an instance tree, looking every `pause` seconds where the
+    /// Master does not tell.
+    fn changes(&self, py: Python<'_>, title: String, pause: f64) -> PyResult<Waiting> {
+        let pause = seconds(pause)?;
+        let changes = self.run(
+            py,
+            move |cloud| Ok(cloud.changes(Watch::Tree(title), pause)),
+        )?;
+        Ok(Waiting(Arc::new(Mutex::new(changes))))
+    }
+
     /// A one-time token by which a compute node is enrolled.
     fn token(&self, py: Python<'_>) -> PyResult<String> {
         self.run(py, |cloud| cloud.documents()?.node_token())
@@ -250,6 +261,29 @@ impl Connection {
         outside(py, move || cloud().and_then(|cloud| work(&cloud)))?
             .map_err(|error| raise(py, &error))
     }
+}
+
+/// Wakes who waits for changes of an instance tree.
+#[pyclass(frozen, module = "slapos.slap._native")]
+pub(crate) struct Waiting(Arc<Mutex<Changes>>);
+
+#[pymethods]
+impl Waiting {
+    /// Returns when something may have changed, and after so many seconds in any case.
+    fn wait(&self, py: Python<'_>, most: f64) -> PyResult<()> {
+        let (most, changes) = (seconds(most)?, Arc::clone(&self.0));
+        outside(py, move || {
+            changes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .wait(most);
+        })
+    }
+}
+
+fn seconds(number: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(number.min(TIMEOUT_MAX))
+        .map_err(|_| PyValueError::new_err(format!("a time of {number} seconds makes no sense")))
 }
 
 /// What was not there a moment ago, and is now.

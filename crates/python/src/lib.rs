@@ -4,7 +4,7 @@
 //! people see of the SDK is Python (`python/slapos/slap`), because classes, their representation and
 //! their documentation are clearer there.
 //!
-//! - [`connection`] is the one class: a Master, usable from any thread;
+//! - [`connection`] is a Master, usable from any thread, and what wakes who waits for it;
 //! - [`values`] turns the wire's values into Python's and back;
 //! - [`errors`] gives each failure the exception upstream's programs catch;
 //! - [`calls`] runs a call without the interpreter's lock, and lets Ctrl-C through.
@@ -18,7 +18,7 @@ mod values;
 #[pyo3::pymodule(name = "_native")]
 mod native {
     #[pymodule_export]
-    use crate::connection::Connection;
+    use crate::connection::{Connection, Waiting};
     #[pymodule_export]
     use crate::values::{dumps, loads};
 }

@@ -1,6 +1,7 @@
 //! The legacy API, one method per endpoint (P 1.3), in the field's words.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use form_urlencoded::Serializer;
 use slap::document::{InstanceDocument, NodeDocument, PartitionDocument, TextDict};
@@ -260,6 +261,37 @@ impl Client {
             .filter_map(Value::as_str)
             .map(|url| ReleaseUrl::new(url).map_err(|error| unread(call, error)))
             .collect()
+    }
+
+    /// What the Master's clock says, in whole seconds; `None` when it does not say.
+    ///
+    /// # Errors
+    /// When the Master cannot be reached.
+    pub fn master_clock(&self) -> Result<Option<SystemTime>, Error> {
+        self.transport.clock()
+    }
+
+    /// Whether a Master answers, and knows who asks: any question tells that.
+    ///
+    /// # Errors
+    /// As any call; [`Error::Reply`] when what answers is no Master.
+    pub fn is_known(&self) -> Result<(), Error> {
+        let fields = [("software_product_reference", "slapos")];
+        match self.releases(&fields) {
+            // So say Masters without such a product, and every other web server.
+            Err(Error::NotFound { .. }) => {}
+            other => return other.map(drop),
+        }
+        if self.hateoas_url()?.is_some() {
+            return Ok(());
+        }
+        match self.run_id() {
+            Err(Error::NotFound { .. }) => Err(Error::Reply {
+                what: "the first question".to_owned(),
+                reason: format!("nothing at {} is a Master", self.master_url()),
+            }),
+            other => other.map(drop),
+        }
     }
 
     /// A text that differs between two starts of a proxy (`getRunId`).

@@ -4,12 +4,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use ureq::http::{Response, StatusCode};
+use ureq::http::{Response, StatusCode, header};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use ureq::{Agent, Body, BodyReader};
 
@@ -165,6 +165,19 @@ impl Transport {
             other => other,
         };
         self.finish(reply, what)
+    }
+
+    /// What the server's clock says, by the head of any answer; `None` when it does not say.
+    pub(crate) fn clock(&self) -> Result<Option<SystemTime>, Error> {
+        let reply = self
+            .agent
+            .get(&*self.base)
+            .call()
+            .map_err(|error| self.unreached(error))?;
+        let date = reply.headers().get(header::DATE);
+        Ok(date
+            .and_then(|date| date.to_str().ok())
+            .and_then(|date| httpdate::parse_http_date(date).ok()))
     }
 
     /// A read of what does not end: its body, which lives for `lifetime` at most.

@@ -69,6 +69,9 @@ pub(crate) struct Request {
     /// Send parameters that do not fit the release's schema all the same
     #[arg(long)]
     pub(crate) force: bool,
+    /// Let an instance of another release become one of this release
+    #[arg(long)]
+    pub(crate) upgrade: bool,
     /// Only show what would change; nothing is sent
     #[arg(long, visible_alias = "diff", conflicts_with = "wait")]
     pub(crate) dry_run: bool,
@@ -216,6 +219,7 @@ Examples:
   slapos console
   slapos console --cfg ~/.slapos/slapos-client.cfg -p
   slapos console deploy.py --everything      what follows the script is the script's
+  slapos console --command 'print(product.kvm)'
   echo 'print(product.kvm)' | slapos console
 
 In the console:
@@ -248,6 +252,9 @@ pub(crate) struct Console {
     /// Use plain Python
     #[arg(short, long, group = "a_shell")]
     python: bool,
+    /// Python to run instead of a script
+    #[arg(long, value_name = "CODE")]
+    pub(crate) command: Option<String>,
     /// A script to run, and its arguments
     #[arg(
         value_name = "SCRIPT",

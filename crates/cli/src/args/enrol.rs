@@ -36,6 +36,9 @@ pub(crate) struct Proof {
     /// asked, on the standard input, or in the environment
     #[arg(long, env = "SLAPOS_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
+    /// Read the one-time token from this file; `-` is the standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// SHA-256 fingerprint of the certificate of the Master's own authority, which the Master
     /// printed when it was started
     #[arg(long, value_name = "SHA256", help_heading = "Trust")]

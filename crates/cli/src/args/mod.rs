@@ -102,6 +102,7 @@ pub(crate) enum OutputFormat {
     Table,
     Json,
     Yaml,
+    Csv,
     Name,
 }
 

@@ -4,19 +4,22 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use slap_client::{Cloud, Profile, Trust};
 
-use super::{configure, context};
+use super::context;
 use crate::args::contexts::Check;
 use crate::failure::Failure;
 use crate::{CommandResult, contexts, output, settings};
 
 /// So long before its end a certificate should be renewed.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// So far apart clocks may be; the Master tells whole seconds.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(30);
 
 /// How something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +137,7 @@ fn look(arguments: &Check, findings: &mut Findings) {
         Err(error) => return findings.wrong("connection", &error.into()),
     };
     let before = Instant::now();
-    if let Err(error) = configure::known(cloud.client()) {
+    if let Err(error) = cloud.client().is_known() {
         return findings.wrong("Master", &error.into());
     }
     findings.good(
@@ -145,6 +148,7 @@ fn look(arguments: &Check, findings: &mut Findings) {
             before.elapsed().as_millis()
         ),
     );
+    clock(&cloud, findings);
     match cloud.services() {
         Ok(services) => findings.good("services", services.len().to_string()),
         Err(error) => return findings.wrong("services", &error.into()),
@@ -157,6 +161,27 @@ fn look(arguments: &Check, findings: &mut Findings) {
         ),
         Ok(nodes) => findings.good("nodes", nodes.len().to_string()),
         Err(error) => findings.wrong("nodes", &error.into()),
+    }
+}
+
+/// Whether this clock and the Master's agree: certificates and tokens are good for a time only.
+fn clock(cloud: &Cloud, findings: &mut Findings) {
+    let Ok(Some(theirs)) = cloud.client().master_clock() else {
+        return;
+    };
+    let ours = SystemTime::now();
+    let (apart, word) = match ours.duration_since(theirs) {
+        Ok(ahead) => (ahead, "ahead of"),
+        Err(behind) => (behind.duration(), "behind"),
+    };
+    if apart < CLOCKS_APART_MAX {
+        findings.good("clock", "agrees with the Master's");
+    } else {
+        findings.add(
+            "clock",
+            Health::Doubtful,
+            format!("{} s {word} the Master's: set it right", apart.as_secs()),
+        );
     }
 }
 

@@ -4,9 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use slap::ProductReference;
-use slap_client::{Client, Error};
-
 use crate::args::Global;
 use crate::args::enrol::{Access, Configure, ConfigureClient};
 use crate::enrol::staging::{Staging, make_directory};
@@ -110,7 +107,7 @@ pub(super) fn enrol(access: &Access, file: &Path, replace: Replace) -> Result<Do
         tracing::info!("SlapOS client configuration written to {}", file.display());
     }
     door.client(&enrolled)
-        .and_then(|client| known(&client))
+        .and_then(|client| client.is_known())
         .map_err(|error| {
             Failure::new(format!(
                 "everything is written, but the Master's API at {} did not answer as it should: \
@@ -220,16 +217,4 @@ master_url = {url}
         url = escaped(master_url),
         identity = identity.unwrap_or_default(),
     )
-}
-
-/// Whether the Master knows who calls: any question does, but for strangers.
-pub(super) fn known(client: &Client) -> Result<(), Error> {
-    let product = ProductReference::new("slapos").map_err(|error| Error::Unsendable {
-        what: "a question".to_owned(),
-        reason: error.to_string(),
-    })?;
-    match client.product_releases(&product) {
-        Err(Error::NotFound { .. }) | Ok(_) => Ok(()),
-        Err(error) => Err(error),
-    }
 }

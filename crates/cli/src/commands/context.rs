@@ -117,7 +117,7 @@ fn first_time(arguments: &Login, url: &str) -> CommandResult {
         )));
     }
     let asks_nobody = url.starts_with("http://")
-        && match Client::new(Settings::new(url)).and_then(|client| configure::known(&client)) {
+        && match Client::new(Settings::new(url)).and_then(|client| client.is_known()) {
             Ok(()) => true,
             Err(Error::Refused {
                 status: 401 | 403, ..

@@ -31,16 +31,15 @@ pub(crate) fn run(arguments: Request) -> CommandResult {
         }
         .map(|()| ExitCode::SUCCESS);
     }
-    if let Some(held) = held
-        .as_ref()
-        .filter(|held| held.release != order.release.as_str())
-    {
-        tracing::warn!(
-            "{} is an instance of {} so far; it becomes one of {}",
-            order.title,
-            held.release,
-            order.release
-        );
+    if let Some(held) = held.as_ref().filter(|held| moves(held, &order)) {
+        if !arguments.upgrade {
+            return Err(Failure::new(format!(
+                "{} is an instance of {}, not of {}; nothing was changed",
+                order.title, held.release, order.release
+            ))
+            .hint("add --upgrade to have it become one, or request it under another name"));
+        }
+        tracing::info!("{} was an instance of {} so far", order.title, held.release);
     }
     tracing::info!(
         "Requesting {} as an instance of {} ...",
@@ -84,6 +83,11 @@ pub(crate) fn run(arguments: Request) -> CommandResult {
     };
     show(&order, outcome.as_ref(), arguments.output)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the order gives an instance that is to stay another release than it has.
+fn moves(held: &InstanceTreeInfo, order: &Order) -> bool {
+    held.release != order.release.as_str() && order.state != Some(InstanceState::Destroyed)
 }
 
 /// What was typed, as an order: an argument left out changes nothing.
@@ -151,7 +155,8 @@ fn held(cloud: &Cloud, arguments: &Request) -> Result<Option<InstanceTreeInfo>, 
     if type_matters || changes || arguments.dry_run {
         return Ok(cloud.known(&arguments.title)?);
     }
-    // Only to say that it becomes an instance of something else: no reason to fail.
+    // Only to see that it does not become an instance of something else by mistake: Masters that
+    // cannot tell what they hold are no reason to fail.
     Ok(cloud.known(&arguments.title).unwrap_or_default())
 }
 

@@ -42,6 +42,7 @@ pub(crate) fn run(arguments: &Console) -> CommandResult {
         "aliases": profile.aliases,
         "shell": arguments.shell(),
         "script": !arguments.script.is_empty(),
+        "command": arguments.command,
     });
     let mut python = interpreter::command();
     let error = python

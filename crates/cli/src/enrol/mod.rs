@@ -4,12 +4,13 @@ pub(crate) mod dialog;
 pub(crate) mod staging;
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use slap_client::{Client, Enrolled, Enrolment, Error, Fingerprint, Settings, Trust};
 
 use crate::args::enrol::{Access, Proof};
+use crate::document;
 use crate::failure::Failure;
 use crate::{output, settings};
 
@@ -43,6 +44,25 @@ fn urls(access: &Access) -> (String, String) {
     (api.to_owned(), web.to_owned())
 }
 
+/// The token in a file.
+fn token_from(file: &Path) -> Result<String, Failure> {
+    let text = if file == Path::new("-") {
+        document::text(Ok(io::stdin().lock()))
+    } else {
+        document::text(File::open(file))
+    };
+    let text = text.map_err(|why| {
+        Failure::new(format!(
+            "cannot read the token in {}: {why}",
+            file.display()
+        ))
+    })?;
+    match text.trim() {
+        "" => Err(Failure::new(format!("no token is in {}", file.display()))),
+        token => Ok(token.to_owned()),
+    }
+}
+
 impl Door {
     /// Finds out whom to believe to be the Master. No token is sent.
     pub(crate) fn open(access: &Access) -> Result<Self, Failure> {
@@ -74,6 +94,9 @@ impl Door {
 
     /// Gets the token, from the command line or the keyboard.
     pub(crate) fn token(proof: &Proof, prompt: &str) -> Result<String, Failure> {
+        if let Some(file) = &proof.token_file {
+            return token_from(file);
+        }
         match proof.token.as_deref().map(str::trim) {
             Some(token) if !token.is_empty() => Ok(token.to_owned()),
             _ => dialog::ask_secret(
@@ -250,6 +273,7 @@ mod tests {
                 master_url: api.map(str::to_owned),
                 master_url_web: web.map(str::to_owned),
                 proof: Proof {
+                    token_file: None,
                     token: None,
                     fingerprint: None,
                     master_ca_file: None,

@@ -1,9 +1,24 @@
 //! What a request does to what is known (P 6.3, 6.4, the proxy's special case).
 
+use std::borrow::Cow;
+
 use slap::{InstanceState, InstanceTitle, ReleaseUrl, SoftwareType};
 use slap_server::RequestForm;
 
 use super::{Instance, Parameters, Place, Refusal};
+
+/// What a request leaves out: a known instance keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Omitted {
+    /// The software type.
+    pub software_type: bool,
+    /// The parameters.
+    pub parameters: bool,
+    /// The SLA.
+    pub sla: bool,
+    /// Whether it is a shared instance.
+    pub shared: bool,
+}
 
 /// An instance as it is asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +39,8 @@ pub struct Request {
     pub state: Option<InstanceState>,
     /// Whether a shared instance is asked for.
     pub shared: bool,
+    /// What was not said: the fields above hold what a new instance gets.
+    pub omitted: Omitted,
 }
 
 impl Request {
@@ -33,6 +50,12 @@ impl Request {
     /// A text that says which parameter could not be sent to a partition later.
     pub fn from_form(form: RequestForm) -> Result<Self, String> {
         let shared = form.shared.unwrap_or_default();
+        let omitted = Omitted {
+            software_type: form.software_type.is_none(),
+            parameters: form.parameters.is_none(),
+            sla: form.sla.is_none(),
+            shared: form.shared.is_none(),
+        };
         Ok(Request {
             requester: form.requester.map(Place::from),
             release: form.release,
@@ -42,7 +65,31 @@ impl Request {
             sla: Parameters::from_texts(form.sla.unwrap_or_default())?,
             state: form.state,
             shared,
+            omitted,
         })
+    }
+
+    /// The request with what it leaves out filled in from what the instance has.
+    pub fn completed_by(&self, instance: &Instance) -> Cow<'_, Request> {
+        if self.omitted == Omitted::default() {
+            return Cow::Borrowed(self);
+        }
+        let mut whole = self.clone();
+        if self.omitted.software_type
+            && let Ok(software_type) = instance.software_type.parse()
+        {
+            whole.software_type = software_type;
+        }
+        if self.omitted.parameters {
+            whole.parameters = instance.parameters.clone();
+        }
+        if self.omitted.sla {
+            whole.sla = instance.sla.clone();
+        }
+        if self.omitted.shared {
+            whole.shared = instance.shared;
+        }
+        Cow::Owned(whole)
     }
 
     /// One of the SLA's entries, if it is text and not empty.
@@ -175,6 +222,7 @@ mod tests {
             sla: Parameters::default(),
             state,
             shared,
+            omitted: Omitted::default(),
         }
     }
 

@@ -1,6 +1,8 @@
 //! Carrying out a request: the decision is the domain's, this finds what it needs and writes what it
 //! decided, in one transaction.
 
+use std::borrow::Cow;
+
 use rusqlite::Connection;
 use slap::InstanceState;
 
@@ -23,11 +25,18 @@ struct Context {
 impl Context {
     fn find(connection: &Connection, request: &Request) -> Result<Self, StoreError> {
         let title = request.title.as_str();
+        // Who does not say whether it is a shared one means the one there is.
+        let either = |find: &dyn Fn(bool) -> Result<Option<InstanceRow>, StoreError>| match find(
+            request.shared,
+        )? {
+            None if request.omitted.shared => find(!request.shared),
+            found => Ok(found),
+        };
         let Some(place) = &request.requester else {
             return Ok(Context {
                 requester: None,
                 root: None,
-                known: queries::root(connection, title, request.shared)?,
+                known: either(&|shared| queries::root(connection, title, shared))?,
             });
         };
         let requester = requester(connection, place)?;
@@ -38,10 +47,18 @@ impl Context {
             queries::tree_root(connection, requester.tree)?.map(|row| row.instance.state)
         };
         Ok(Context {
-            known: queries::member(connection, requester.tree, title, request.shared)?,
+            known: either(&|shared| queries::member(connection, requester.tree, title, shared))?,
             root: Some(root.unwrap_or(InstanceState::Started)),
             requester: Some(requester),
         })
+    }
+
+    /// The request with what it leaves out as the instance has it.
+    fn complete<'r>(&self, request: &'r Request) -> Cow<'r, Request> {
+        match &self.known {
+            Some(row) => request.completed_by(&row.instance),
+            None => Cow::Borrowed(request),
+        }
     }
 
     fn decide(&self, request: &Request) -> Result<Decision, Refusal> {
@@ -70,6 +87,7 @@ pub(super) fn peek(
     request: &Request,
 ) -> Result<Option<Instance>, StoreError> {
     let context = Context::find(connection, request)?;
+    let request = &*context.complete(request);
     match (context.decide(request)?, context.known) {
         (Decision::Unchanged, Some(row)) => queries::with_addresses(connection, row).map(Some),
         _ => Ok(None),
@@ -89,6 +107,7 @@ pub(super) fn execute(
 ) -> Result<Instance, StoreError> {
     let connection = write.connection;
     let context = Context::find(connection, request)?;
+    let request = &*context.complete(request);
     let decision = context.decide(request)?;
     let id = match (decision, &context.known) {
         (Decision::Create(state), _) if request.shared => {

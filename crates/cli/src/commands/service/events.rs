@@ -40,7 +40,13 @@ pub(crate) fn run(arguments: &ServiceEvents, errors_only: bool) -> CommandResult
             "Nothing has happened yet."
         });
     }
-    let show = |events: Vec<ServiceEvent>| -> Result<(), Failure> {
+    let mut begun = false;
+    let mut show = |events: Vec<ServiceEvent>| -> Result<(), Failure> {
+        if arguments.output == Some(OutputFormat::Csv) && !events.is_empty() {
+            let list = Json::Array(events.iter().rev().map(as_json).collect());
+            let with_names = !std::mem::replace(&mut begun, true);
+            return output::print(&output::csv(&list, with_names));
+        }
         // The latest stands below.
         for event in events.iter().rev() {
             if !errors_only {
@@ -127,6 +133,11 @@ fn print(event: &ServiceEvent, asked: Option<OutputFormat>, text: String) -> Res
         Some(OutputFormat::Json) => output::print(&as_json(event).to_string()),
         Some(OutputFormat::Yaml) => {
             output::print(output::yaml(&Json::Array(vec![as_json(event)])).trim_end())
+        }
+        // Whoever prints several prints them together.
+        Some(OutputFormat::Csv) => {
+            let list = Json::Array(vec![as_json(event)]);
+            output::print(&output::csv(&list, true))
         }
         Some(OutputFormat::Name) => output::print(&event.action),
     }

@@ -31,8 +31,10 @@ pub(super) async fn run(method: Method, app: &Arc<App>, call: &Call, input: &Inp
             input.text("instance_guid"),
         )?)),
         Method::Tree => tree(app, input),
-        // A request overwrites what it leaves out here, as upstream's does: nothing else is said.
-        Method::Hateoas => Ok(json!({"hateoas_url": format!("{}/hateoas/", call.base_url())})),
+        Method::Hateoas => Ok(json!({
+            "hateoas_url": format!("{}/hateoas/", call.base_url()),
+            "keeps_omitted": true,
+        })),
         Method::Products => products(app),
         Method::InstanceCertificate | Method::NodeCertificate => Ok(answer::certificate("", "")),
         Method::TreeDetails => details::trees(app, input),

@@ -17,6 +17,10 @@ def run(settings: dict) -> int | None:
     main.__dict__.update(scope)
     sys.modules["__main__"] = main
     sys.excepthook = errors.show
+    if settings["command"] is not None:
+        sys.argv[:] = ["-c", *sys.argv[1:]]
+        sys.path.insert(0, "")
+        return execute(main, settings["command"], "<command>")
     if settings["script"]:
         return script(main)
     sys.argv[:] = [""]
@@ -39,6 +43,11 @@ def script(main: types.ModuleType) -> int:
     if not getattr(sys.flags, "safe_path", False):
         sys.path.insert(0, os.path.dirname(os.path.realpath(path)))
     main.__file__ = path
+    return execute(main, source, path)
+
+
+def execute(main: types.ModuleType, source: str | bytes, path: str) -> int:
+    """Run Python with the console's names; the exit code."""
     try:
         exec(compile(source, path, "exec"), main.__dict__)
     except KeyboardInterrupt:

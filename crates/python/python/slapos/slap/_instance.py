@@ -31,6 +31,8 @@ progress_shown: Callable[[str], object] | None = None
 
 #: Between two questions to the Master while waiting, in seconds.
 _POLL = 0.5
+#: Seconds without a look, however long is waited.
+_WAIT = 60.0
 
 
 class SoftwareRelease(Connected):
@@ -353,6 +355,7 @@ class ComputerPartition(Connected):
         title = order["partition_reference"]
         goal = state or order.get("state") or self.__dict__.get("_requested_state")
         deadline = time.monotonic() + (timeout or 0)
+        changes = None
         while True:
             why = self._is_there(title) if goal == "destroyed" else self._waits_for(goal)
             if why is None:
@@ -362,7 +365,11 @@ class ComputerPartition(Connected):
                 told = why
             if timeout is not None and time.monotonic() >= deadline:
                 raise ResourceNotReady("%s is not ready after %g s: %s" % (title, timeout, why))
-            time.sleep(_POLL)
+            # Told before it looks again: what changes meanwhile is not missed.
+            if changes is None:
+                changes = self._connection_helper.native.changes(title, _POLL)
+            left = _WAIT if timeout is None else max(0.0, deadline - time.monotonic())
+            changes.wait(left)
             if goal == "destroyed":
                 continue  # to ask again for what is gone would make a new one
             try:
