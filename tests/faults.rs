@@ -611,3 +611,47 @@ fn when_the_faults_stop_every_instance_is_as_requested() {
     }
     rig.shut_down();
 }
+
+/// N 3.6: a watched service that does not stay up has its instance's tree processed again, once.
+#[test]
+fn n_3_6_a_service_that_keeps_dying_bangs_once() {
+    let (rig, release) = with_services(builder());
+    rig.request("dying", &release, &[]);
+    rig.node("instance", &[]).ok();
+    let id = rig.placements()["dying"].clone();
+    let timestamp = || {
+        let document = rig.client().node(&rig.node_id()).unwrap();
+        let found = document
+            .partitions
+            .into_iter()
+            .find(|p| p.partition.as_str() == id);
+        found.unwrap().timestamp().unwrap()
+    };
+    let before = timestamp();
+    rig.node("instance", &[]).ok();
+    assert_eq!(timestamp(), before, "all is well");
+
+    let script = rig.partition(&id).join("etc/service/watched");
+    fs::write(&script, "#!/bin/sh\nexit 3\n").unwrap();
+    for process in rig.services(&id, "sleep 1000002") {
+        kill(process.pid, Signal::KILL);
+    }
+    eventually("the supervisor waits before it tries again", SOON, || {
+        let run = rig.run(&["node", "status", &format!("{id}:watched-on-watch")]);
+        if run.stdout.contains("BACKOFF") {
+            Ok(())
+        } else {
+            Err(run.stdout)
+        }
+    });
+    eventually("the bang", SOON, || {
+        let run = rig.node("instance", &[]);
+        if timestamp() == before {
+            Err(run.stderr)
+        } else {
+            Ok(())
+        }
+    });
+    let banged = fs::read_to_string(rig.partition(&id).join(".slapos_latest_bang_timestamp"));
+    assert_eq!(banged.unwrap(), before);
+}

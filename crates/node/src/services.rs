@@ -27,6 +27,9 @@ const SERVICES_MAX: usize = 1000;
 /// What section `[firewall]` may have kept running (N 2.6).
 const FIREWALL_PROGRAMS: &[&str] = &["dbus", "firewall"];
 
+/// What names of watched processes hold (N 2.6).
+const WATCHED: &str = "-on-watch";
+
 /// Groups of a partition besides its main one (managers make them).
 pub(crate) const SUFFIXES: &[&str] = &["prerm", "socat"];
 
@@ -46,6 +49,14 @@ pub(crate) struct Services<'a> {
     client: Client,
 }
 
+/// Whether a process that shall run is between two tries, or was given up.
+fn is_dying(state: ProcessState) -> bool {
+    matches!(
+        state,
+        ProcessState::Backoff | ProcessState::Fatal | ProcessState::Exited
+    )
+}
+
 /// Groups of the supervisor that need somebody to start something.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Needs {
@@ -55,6 +66,8 @@ pub(crate) struct Needs {
     /// Names of the processes, by group, that a signal ended and nobody starts again: programs of
     /// `etc/run`, which ran when they were killed. One that ended by itself has done its work.
     pub(crate) killed: BTreeMap<String, Vec<String>>,
+    /// By group, a watched process that does not stay up.
+    pub(crate) dying: BTreeMap<String, String>,
 }
 
 /// What became of starting a partition.
@@ -169,6 +182,8 @@ impl<'a> Services<'a> {
             } else if process.state == ProcessState::Exited && process.exitstatus < 0 {
                 let name = process.namespec();
                 needs.killed.entry(process.group).or_default().push(name);
+            } else if process.name.contains(WATCHED) && is_dying(process.state) {
+                needs.dying.insert(process.group, process.name);
             }
         }
         needs
@@ -446,7 +461,7 @@ fn group(
         .iter()
         .map(|service| {
             let process = if service.watched {
-                format!("{}-on-watch", service.name)
+                format!("{}{WATCHED}", service.name)
             } else {
                 service.name.clone()
             };

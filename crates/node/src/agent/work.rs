@@ -123,6 +123,7 @@ impl Work<'_> {
         let services = Services::connect(self.config)?;
         let needs = self.look(&services);
         let ask = needs.dormant.iter().chain(needs.killed.keys());
+        let ask = ask.chain(needs.dying.keys());
         Ok(Done {
             needy: ask.filter_map(|group| group.parse().ok()).collect(),
             ..done_for(SERVICES_PAUSE).into()

@@ -10,6 +10,7 @@ mod log;
 pub(crate) mod plan;
 mod process;
 mod reported;
+mod watchdog;
 
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -202,6 +203,9 @@ impl Run<'_> {
                     }
                     for name in self.needs.killed.get(id.as_str()).into_iter().flatten() {
                         means.services.start_again(name)?;
+                    }
+                    if let Some(process) = self.needs.dying.get(id.as_str()) {
+                        watchdog::bang(means, &partition, process);
                     }
                     process::check(means, &partition)
                 })
