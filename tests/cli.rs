@@ -254,7 +254,7 @@ fn wrong_words_are_explained() {
     insta::assert_snapshot!(said(&["service", "list", "--output", "xml"]), @r"
     exit code 2
     error: `xml` is no value of --output
-    hint: did you mean `yaml`? It is one of table, json, yaml, name
+    hint: did you mean `yaml`? It is one of table, json, yaml, csv, name
     ");
     insta::assert_snapshot!(said(&["service", "list", "-v", "-q"]), @r"
     exit code 2

@@ -52,7 +52,7 @@ fn bash_offers_what_there_is() {
     );
     assert_eq!(
         offered(&rig, &["slapos", "service", "list", "--output", ""]),
-        ["table", "json", "yaml", "name"]
+        ["table", "json", "yaml", "csv", "name"]
     );
     assert_eq!(
         offered(&rig, &["slapos", "service", "info", "w"]),

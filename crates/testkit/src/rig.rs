@@ -412,8 +412,11 @@ impl Rig {
         if self.master.borrow().is_some() {
             self.stop_master(0);
         }
-        let left = self.processes();
-        assert!(left.is_empty(), "processes are left: {left:#?}");
+        // One that has just ended may still be listed.
+        eventually("no process is left", READY, || {
+            let left = self.processes();
+            if left.is_empty() { Ok(()) } else { Err(left) }
+        });
     }
 
     /// Keeps the directory when the rig is dropped, for whoever looks into a failure.
