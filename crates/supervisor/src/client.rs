@@ -328,6 +328,11 @@ impl Client {
         self.results("supervisor.stopAllProcesses", &[Value::Bool(wait)], wait)
     }
 
+    /// Empties the logs of all processes.
+    pub fn clear_all_logs(&self) -> Result<Vec<ProcessResult>, ClientError> {
+        self.results("supervisor.clearAllProcessLogs", &[], false)
+    }
+
     /// Sends a signal (`HUP`, `1`) to a process.
     pub fn signal(&self, name: &str, signal: &str) -> Result<(), ClientError> {
         self.call(

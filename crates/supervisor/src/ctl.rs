@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::io::Write;
 
+use crate::Value;
 use crate::client::{Changes, Client, ClientError, ProcessInfo, ProcessResult};
 use crate::fault::FaultCode;
 
@@ -169,7 +170,7 @@ pub fn run(client: &Client, args: &[&str]) -> Outcome {
                 outcome.code = 4;
             }
         },
-        "start" | "stop" | "restart" | "signal" | "tail"
+        "start" | "stop" | "restart" | "signal" | "tail" | "maintail" | "avail"
             if !daemon_answers(client, &mut outcome) => {}
         "start" if names.is_empty() => usage(&mut outcome, 2, "start"),
         "stop" | "restart" if names.is_empty() => usage(&mut outcome, 1, action),
@@ -189,6 +190,8 @@ pub fn run(client: &Client, args: &[&str]) -> Outcome {
             }
         },
         "tail" => tail(client, names, &mut outcome),
+        "maintail" => maintail(client, names, &mut outcome),
+        "avail" if names.is_empty() => avail(client, &mut outcome),
         "reread" | "shutdown" | "reload" | "avail" | "version" if !names.is_empty() => {
             outcome.refuse(1, format!("Error: {action} accepts no arguments"));
         }
@@ -228,7 +231,7 @@ pub fn run(client: &Client, args: &[&str]) -> Outcome {
             Err(error) => unreachable_daemon(&mut outcome, client, &error),
         },
         "help" => {
-            outcome.say("actions: add clear help pid reload remove reread restart shutdown signal start status stop tail update version");
+            outcome.say("actions: add avail clear help maintail pid reload remove reread restart shutdown signal start status stop tail update version");
             if let Some(topic) = names.first() {
                 help(&mut outcome, topic);
             }
@@ -468,6 +471,53 @@ fn tail(client: &Client, args: &[&str], outcome: &mut Outcome) {
     }
 }
 
+/// The end of the daemon's own log.
+fn maintail(client: &Client, args: &[&str], outcome: &mut Outcome) {
+    let bytes = match args {
+        [] => TAIL,
+        [option] => match option.strip_prefix('-').map(str::parse::<u32>) {
+            Some(Ok(bytes)) => bytes,
+            _ => return outcome.refuse(1, format!("Error: bad argument {option}")),
+        },
+        _ => return outcome.refuse(1, "Error: too many arguments"),
+    };
+    let asked = [Value::Int(-i64::from(bytes)), Value::Int(0)];
+    match client.call("supervisor.readLog", &asked) {
+        Ok(text) => outcome.say(text.as_str().unwrap_or_default()),
+        Err(error) => match error.fault() {
+            Some(FaultCode::NoFile) => outcome.refuse(1, "supervisord: ERROR (no log file)"),
+            Some(FaultCode::Failed) => {
+                outcome.refuse(1, "supervisord: ERROR (unknown error reading log)");
+            }
+            _ => outcome.failed(&error),
+        },
+    }
+}
+
+/// Every configured process, whether it is in use or not.
+fn avail(client: &Client, outcome: &mut Outcome) {
+    let all = match client.call("supervisor.getAllConfigInfo", &[]) {
+        Ok(all) => all,
+        Err(error) => {
+            return lesser_failure(outcome, client, &error, "ERROR: supervisor shutting down");
+        }
+    };
+    let Value::Array(all) = all else { return };
+    for one in &all {
+        let text = |name: &str| one.member(name).and_then(Value::as_str).unwrap_or_default();
+        let number = |name: &str| one.member(name).and_then(Value::as_int).unwrap_or_default();
+        let is = |name: &str| one.member(name) == Some(&Value::Bool(true));
+        outcome.say(format!(
+            "{:<32} {:<9} {:<9} {}:{}",
+            namespec(text("group"), text("name")),
+            if is("inuse") { "in use" } else { "avail" },
+            if is("autostart") { "auto" } else { "manual" },
+            number("group_prio"),
+            number("process_prio"),
+        ));
+    }
+}
+
 fn update(client: &Client, names: &[&str], outcome: &mut Outcome) {
     let only = if names.contains(&"all") { &[] } else { names };
     if !only.is_empty() {
@@ -562,6 +612,18 @@ fn change_groups(client: &Client, action: &str, names: &[&str], outcome: &mut Ou
 fn clear(client: &Client, names: &[&str], outcome: &mut Outcome) {
     if names.is_empty() {
         return outcome.refuse(1, "Error: clear requires a process name");
+    }
+    if names.contains(&"all") {
+        return match client.clear_all_logs() {
+            Ok(results) => {
+                for result in results {
+                    let name = namespec(&result.group, &result.name);
+                    let line = result_line(&name, result.status, &result.description, "cleared");
+                    outcome.say(line);
+                }
+            }
+            Err(error) => outcome.failed(&error),
+        };
     }
     for name in names {
         match client.clear_logs(name) {

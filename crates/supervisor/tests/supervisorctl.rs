@@ -6,8 +6,9 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use common::{Nest, eventually, group, shell};
 use supervisor::ctl;
@@ -53,6 +54,28 @@ impl Pair {
         }
         assert_eq!(self.upstream(args), self.ours(args), "{args:?}");
         self.ours(args)
+    }
+
+    /// What a program writes from now on is shown by upstream's tool while it follows.
+    fn follows(&self, args: &[&str], group: &str, name: &str) {
+        let mut child = Command::new(&self.upstream)
+            .arg("-c")
+            .arg(self.nest.config())
+            .args(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let process = format!("{group}:{name}");
+        let restarted = self.ours(&["restart", &process]);
+        assert_eq!(restarted.1, 0, "{restarted:?}");
+        let said = lines
+            .by_ref()
+            .map(Result::unwrap)
+            .find(|line| line == "hello");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(said.is_some());
     }
 
     /// An order gives the expected text and code, first from upstream's tool, and again from ours
@@ -151,6 +174,19 @@ fn supervisorctl_works_on_our_daemon() {
     });
     pair.same(&["tail", "g:a"]);
     pair.same(&["tail", "-4", "g:a"]);
+    pair.same(&["tail", "g:a", "stderr"]);
+    pair.same(&["avail"]);
+    pair.order(&["clear", "g:a"], "g:a: cleared\n", 0, &[]);
+    pair.order(
+        &["clear", "all"],
+        "g:a: cleared\ng:b-on-watch: cleared\n",
+        0,
+        &[],
+    );
+    pair.same(&["clear", "nope"]);
+    let (text, code) = pair.same(&["maintail"]);
+    assert!(code == 0 && text.contains("spawned: 'g:a'"), "{text}");
+    pair.follows(&["tail", "-f", "g:a"], "g", "a");
     pair.same(&["signal", "CONT", "all"]);
     pair.same(&["signal", "CONT", "g:"]);
     pair.order(&["restart", "g:a"], "g:a: stopped\ng:a: started\n", 0, &[]);
