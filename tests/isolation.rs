@@ -378,3 +378,45 @@ fn n_8_a_limit_the_kernel_cannot_keep_is_told() {
     assert_ne!(run.code(), 0, "{run}");
     assert!(run.stderr.contains("partition_memory_max"), "{run}");
 }
+
+/// What is mounted in a partition is not the instance's: it goes away with it, and nothing in it.
+#[test]
+fn n_3_4_what_is_mounted_in_a_partition_is_never_emptied() {
+    let name = "n_3_4_what_is_mounted_in_a_partition_is_never_emptied";
+    if std::env::var_os("SLAPOS_TEST_INSIDE").is_none() && rustix::process::geteuid().is_root() {
+        public_builder();
+    }
+    if !in_namespaces(name) {
+        return;
+    }
+    let rig = rig(1, &["create_tap = False"]);
+    use_public_builder(&rig);
+    rig.start_master();
+    rig.node("format", &[]).ok();
+    let release = rig.release(SERVICES);
+    rig.supply(&release);
+    rig.node("software", &[]).ok();
+    rig.request("mounted", &release, &[]);
+    rig.node("instance", &[]).ok();
+    let partition = rig.partition(&rig.placements()["mounted"]);
+    let (place, outside) = (partition.display(), rig.path().join("outside"));
+    fs::create_dir(&outside).unwrap();
+    rig.write("outside/precious", "untouched");
+    let outside = outside.display();
+    // On the same file system and on others, on files, on each other, and below others.
+    sh(&format!(
+        "mkdir -p {place}/srv/same {place}/srv/other; touch {place}/srv/file {outside}/inner
+         mount --bind {outside} {place}/srv/same
+         mount -t tmpfs tmpfs {place}/srv/other
+         mkdir {place}/srv/other/deep; touch {place}/srv/other/kept
+         mount --bind {outside} {place}/srv/other/deep
+         mount -t tmpfs tmpfs {place}/srv/other
+         mount --bind {outside}/inner {place}/srv/file"
+    ));
+    rig.request("mounted", &release, &["--state", "destroyed"]);
+    rig.node("report", &[]).ok();
+    assert_eq!(sh(&format!("ls {place}")), "");
+    assert_eq!(rig.read("outside/precious"), "untouched");
+    assert_eq!(rig.read("outside/inner"), "");
+    assert_eq!(sh(&format!("grep {place} /proc/mounts || true")), "");
+}

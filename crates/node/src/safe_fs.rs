@@ -14,9 +14,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use rustix::fs::{
-    self, AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid, renameat_with,
+    self, AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Uid, renameat_with,
 };
 use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
 
 /// Most bytes read from a file of a partition, unless said otherwise.
 pub(crate) const READ_BYTES_MAX: u64 = 16 << 20;
@@ -24,6 +25,9 @@ pub(crate) const READ_BYTES_MAX: u64 = 16 << 20;
 /// Directories deeper than this are hoisted before they are removed, so that a deep tree cannot
 /// exhaust open files or stack.
 const REMOVE_DEPTH_MAX: usize = 64;
+
+/// Most file systems that are taken away from one place: mounts may lie on each other.
+const MOUNTS_MAX: usize = 16;
 
 /// Whom a new file shall belong to; `None` leaves it to the caller's identity.
 pub(crate) type Owner = Option<(Uid, Gid)>;
@@ -435,13 +439,14 @@ impl Dir {
         Ok(true)
     }
 
-    /// Removes whatever is under a name, a whole tree included, without ever following a link.
+    /// Removes whatever is under a name, a whole tree included, without ever following a link. What
+    /// is mounted there is somebody else's: it is unmounted, never emptied.
     pub(crate) fn remove_tree(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         let name = name.as_ref();
-        match self.kind(name)? {
+        match self.own_kind(name)? {
             None => Ok(()),
             Some(Kind::Directory) => self.remove_directory(name, self, 0),
-            Some(_) => self.remove(name).map(drop),
+            Some(_) => self.remove_own(name),
         }
     }
 
@@ -465,10 +470,10 @@ impl Dir {
             fs::renameat(&self.fd, name, &top.fd, &hoisted)?;
             return top.remove_directory(&hoisted, top, 0);
         }
-        let dir = match self.dir(name) {
+        let dir = match self.own_dir(name) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 self.unlock(name)?;
-                self.dir(name)?
+                self.own_dir(name)?
             }
             other => other?,
         };
@@ -478,16 +483,87 @@ impl Dir {
             fs::fchmod(&dir.fd, Mode::from_raw_mode(mode | 0o700))?;
         }
         for child in dir.names()? {
-            match dir.kind(&child)? {
+            match dir.own_kind(&child)? {
                 None => {}
                 Some(Kind::Directory) => dir.remove_directory(&child, top, depth + 1)?,
-                Some(_) => {
-                    dir.remove(&child)?;
-                }
+                Some(_) => dir.remove_own(&child)?,
             }
         }
         absent_is_none(fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR))?;
         Ok(())
+    }
+
+    /// The kind of what is under a name. What is mounted there and does not answer is unmounted.
+    fn own_kind(&self, name: &OsStr) -> io::Result<Option<Kind>> {
+        match self.kind(name) {
+            // A file system of a user's program: only that user may look, or the program is gone.
+            Err(error) if is_silent(&error) => {
+                self.unmount(name).map_err(|_| error)?;
+                self.kind(name)
+            }
+            other => other,
+        }
+    }
+
+    /// Opens a directory in it that is no mount point: what is mounted there is unmounted.
+    fn own_dir(&self, name: &OsStr) -> io::Result<Option<Dir>> {
+        for _ in 0..MOUNTS_MAX {
+            let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+            match fs::openat2(&self.fd, name, DIRECTORY, Mode::empty(), resolve) {
+                Ok(fd) => {
+                    return Ok(Some(Dir {
+                        fd,
+                        path: self.path.join(name),
+                    }));
+                }
+                Err(Errno::NOENT) => return Ok(None),
+                Err(Errno::XDEV) => self.unmount(name)?,
+                // Before Linux 5.6: another device is all that can be told.
+                Err(Errno::NOSYS) => {
+                    let Some(dir) = self.dir(name)? else {
+                        return Ok(None);
+                    };
+                    if fs::fstat(&dir.fd)?.st_dev == fs::fstat(&self.fd)?.st_dev {
+                        return Ok(Some(dir));
+                    }
+                    self.unmount(name)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(io::Error::other(format!(
+            "too much is mounted at {}",
+            self.path.join(name).display()
+        )))
+    }
+
+    /// Removes a file that may be a mount point.
+    fn remove_own(&self, name: &OsStr) -> io::Result<()> {
+        for _ in 0..MOUNTS_MAX {
+            match self.remove(name) {
+                Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
+                    self.unmount(name)?;
+                }
+                other => return other.map(drop),
+            }
+        }
+        self.remove(name).map(drop)
+    }
+
+    /// Takes away what is mounted under a name. Who uses it may go on until they end.
+    fn unmount(&self, name: &OsStr) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = fs::openat(&self.fd, name, flags, Mode::empty())?;
+        let through_proc = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
+        unmount(through_proc, UnmountFlags::DETACH).map_err(|error| {
+            io::Error::new(
+                io::Error::from(error).kind(),
+                format!(
+                    "something is mounted at {} and cannot be unmounted ({error}); unmount it",
+                    self.path.join(name).display()
+                ),
+            )
+        })
     }
 
     /// Makes a directory that even its owner may not read readable to them.
@@ -499,6 +575,14 @@ impl Dir {
         fs::chmod(through_proc, Mode::from_raw_mode(0o700))?;
         Ok(())
     }
+}
+
+/// Whether this is how a mounted file system answers that is nobody's any more, or not ours.
+fn is_silent(error: &io::Error) -> bool {
+    let silent = [Errno::NOTCONN, Errno::ACCESS, Errno::STALE];
+    silent
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Whether a write must survive a power cut before it counts.
