@@ -379,10 +379,11 @@ fn n_8_a_limit_the_kernel_cannot_keep_is_told() {
     assert!(run.stderr.contains("partition_memory_max"), "{run}");
 }
 
-/// What is mounted in a partition is not the instance's: it goes away with it, and nothing in it.
+/// Whatever its user has on the machine goes with an instance. What is mounted in its partition is
+/// somebody else's: it is unmounted, and nothing in it is touched.
 #[test]
-fn n_3_4_what_is_mounted_in_a_partition_is_never_emptied() {
-    let name = "n_3_4_what_is_mounted_in_a_partition_is_never_emptied";
+fn n_3_4_nothing_is_left_of_an_instance_and_nothing_of_others_is_touched() {
+    let name = "n_3_4_nothing_is_left_of_an_instance_and_nothing_of_others_is_touched";
     if std::env::var_os("SLAPOS_TEST_INSIDE").is_none() && rustix::process::geteuid().is_root() {
         public_builder();
     }
@@ -413,9 +414,36 @@ fn n_3_4_what_is_mounted_in_a_partition_is_never_emptied() {
          mount -t tmpfs tmpfs {place}/srv/other
          mount --bind {outside}/inner {place}/srv/file"
     ));
+    // And what its user left elsewhere on the machine.
+    let id = rig.placements()["mounted"].clone();
+    let user = id.replace("part", "swuser");
+    sh("mkdir -p /run/shared /run/cron; chmod 1777 /run/shared
+        mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+        mount -t tmpfs -o mode=1777 tmpfs /var/tmp
+        mkdir -p /var/spool/cron/crontabs; mount --bind /run/cron /var/spool/cron/crontabs
+        echo root >/var/tmp/roots");
+    sh(&format!(
+        "echo '* * * * * true' >/var/spool/cron/crontabs/{user}
+         chown {user} /var/spool/cron/crontabs/{user}
+         echo '* * * * * true' >/var/spool/cron/crontabs/root
+         setpriv --reuid {user} --regid {user} --clear-groups sh -c '
+             mkdir /var/tmp/theirs; touch /var/tmp/theirs/file /dev/shm/theirs
+             ipcmk -M 4096 >/dev/null; ipcmk -Q >/dev/null; ipcmk -S 1 >/dev/null
+             setsid sleep 1000099 >/dev/null 2>&1 &'"
+    ));
+    let system_v = || sh("cat /proc/sysvipc/shm /proc/sysvipc/msg /proc/sysvipc/sem | wc -l");
+    assert_eq!(system_v().trim(), "6", "a line of names and one for each");
     rig.request("mounted", &release, &["--state", "destroyed"]);
-    rig.node("report", &[]).ok();
+    let report = rig.node("report", &[]).ok();
+    assert!(!report.stderr.contains("cannot remove"), "{report}");
     assert_eq!(sh(&format!("ls {place}")), "");
+    assert_eq!(
+        sh("ls /var/tmp /dev/shm"),
+        "/dev/shm:\n\n/var/tmp:\nroots\n"
+    );
+    assert_eq!(sh("ls /var/spool/cron/crontabs"), "root\n");
+    assert_eq!(system_v().trim(), "3");
+    assert_eq!(sh(&format!("pgrep -u {user} || true")), "");
     assert_eq!(rig.read("outside/precious"), "untouched");
     assert_eq!(rig.read("outside/inner"), "");
     assert_eq!(sh(&format!("grep {place} /proc/mounts || true")), "");

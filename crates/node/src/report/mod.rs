@@ -5,6 +5,7 @@
 //! with a release. Its removal is reported when its files are really gone.
 
 mod destroy;
+mod leftovers;
 pub(crate) mod usage;
 
 use std::collections::BTreeSet;
@@ -362,6 +363,9 @@ impl Run<'_> {
         lock.note_destroyed()
             .map_err(|error| format!("cannot note the destruction: {error}"))?;
         destroy::end_processes(&partition)?;
+        for trouble in leftovers::remove(&partition) {
+            self.warn(&format!("{id}: cannot remove {trouble}"));
+        }
         destroy::remove_files(&partition).map_err(|error| error.to_string())?;
         stop(&[])?;
         self.report_destroyed(id)
