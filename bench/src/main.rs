@@ -12,6 +12,7 @@ mod peers;
 mod process;
 mod report;
 mod scale;
+mod services;
 mod stats;
 mod trivial;
 mod wire;
@@ -84,6 +85,7 @@ struct Options {
 enum Part {
     Master,
     Node,
+    Services,
     Cli,
 }
 
@@ -101,6 +103,10 @@ struct Sizes {
     /// Partitions of the node whose `node instance` is measured.
     partitions: usize,
     node_runs: usize,
+    /// Services of one supervisor.
+    services: usize,
+    /// How long is looked at a supervisor that has nothing to do.
+    idle: Duration,
     /// Runs of each command of the command line.
     runs: usize,
 }
@@ -117,6 +123,8 @@ impl Sizes {
                 nodes_for_us: 1,
                 partitions: options.partitions.min(5),
                 node_runs: 1,
+                services: 20,
+                idle: Duration::from_millis(500),
                 runs: 3,
             };
         }
@@ -128,6 +136,8 @@ impl Sizes {
             nodes_for_us: 20,
             partitions: options.partitions,
             node_runs: 3,
+            services: 500,
+            idle: Duration::from_secs(10),
             runs: 20,
         }
     }
@@ -178,6 +188,8 @@ fn run(options: &Options) -> Result<(), Failure> {
             node_partitions: sizes.node_partitions,
             partitions: sizes.partitions,
             node_runs: sizes.node_runs,
+            services: sizes.services,
+            idle_seconds: sizes.idle.as_secs_f64(),
             runs: sizes.runs,
         },
         ..report::Results::default()
@@ -191,6 +203,9 @@ fn run(options: &Options) -> Result<(), Failure> {
     }
     if wanted(Part::Node) {
         results.node = node::compare(&peers, directory.path(), &sizes)?;
+    }
+    if wanted(Part::Services) {
+        results.services = services::compare(&peers, directory.path(), &sizes)?;
     }
     results.machine.load_after = report::load_average();
 

@@ -7,6 +7,7 @@ use crate::cli::{self, CliFigures};
 use crate::masters::{Figures, MasterFigures, Work};
 use crate::node::NodeFigures;
 use crate::process::{Measured, Memory};
+use crate::services::ServicesFigures;
 use crate::stats::median;
 
 /// All that was measured; the first of each list is ours, the second upstream's.
@@ -15,6 +16,7 @@ pub(crate) struct Results {
     pub(crate) peers: Vec<String>,
     pub(crate) master: Vec<MasterFigures>,
     pub(crate) node: Vec<NodeFigures>,
+    pub(crate) services: Vec<ServicesFigures>,
     pub(crate) cli: Vec<CliFigures>,
     /// What the generator does against a server that does nothing: requests per second with one
     /// and with many connections.
@@ -34,6 +36,8 @@ pub(crate) struct Machine {
     pub(crate) node_partitions: usize,
     pub(crate) partitions: usize,
     pub(crate) node_runs: usize,
+    pub(crate) services: usize,
+    pub(crate) idle_seconds: f64,
     pub(crate) runs: usize,
 }
 
@@ -52,6 +56,7 @@ enum Unit {
     PerSecond,
     Seconds,
     Kib,
+    Percent,
 }
 
 impl Unit {
@@ -64,6 +69,7 @@ impl Unit {
             Unit::Seconds if value < 1.0 => format!("{:.0} ms", value * 1e3),
             Unit::Seconds => format!("{value:.2} s"),
             Unit::Kib => format!("{:.1} MB", value / 1024.0),
+            Unit::Percent => format!("{value:.3} %"),
         }
     }
 }
@@ -87,7 +93,7 @@ impl Row {
         let upstream = self.upstream?;
         let (better, worse) = match self.unit {
             Unit::PerSecond => (self.ours, upstream),
-            Unit::Seconds | Unit::Kib => (upstream, self.ours),
+            Unit::Seconds | Unit::Kib | Unit::Percent => (upstream, self.ours),
         };
         (worse > 0.0).then_some(better / worse)
     }
@@ -96,7 +102,8 @@ impl Row {
         let ours = self.unit.show(self.ours);
         let aim = self.aim.map_or("–".to_owned(), |aim| format!("{aim:.0}×"));
         let Some((upstream, ratio)) = self.upstream.zip(self.ratio()) else {
-            return format!("| {} | {ours} | – | – | {aim} | – |", self.what);
+            let upstream = self.upstream.map_or("–".to_owned(), |n| self.unit.show(n));
+            return format!("| {} | {ours} | {upstream} | – | {aim} | – |", self.what);
         };
         let times = if ratio < 10.0 {
             format!("{ratio:.1}×")
@@ -153,6 +160,9 @@ pub(crate) fn markdown(results: &Results) -> String {
     }
     if !results.node.is_empty() {
         node(results, &mut text);
+    }
+    if !results.services.is_empty() {
+        services(results, &mut text);
     }
     if !results.cli.is_empty() {
         command_line(results, &mut text);
@@ -343,6 +353,51 @@ fn node(results: &Results, text: &mut String) {
             aim: None,
         });
     }
+    table(text, &rows);
+}
+
+fn services(results: &Results, text: &mut String) {
+    let machine = &results.machine;
+    let _ = writeln!(
+        text,
+        "\n### The supervisor\n\n\
+         {} programs that only sleep, from the start of the supervisor until all of them run. \
+         Medians of {} runs, in turn; idle for {:.0} s.\n",
+        machine.services, machine.rounds, machine.idle_seconds
+    );
+    type Part = fn(&ServicesFigures) -> Vec<f64>;
+    let parts: [(&str, Unit, Part); 5] = [
+        ("all started", Unit::Seconds, |figures| {
+            figures.start_s.clone()
+        }),
+        ("idle, share of a processor", Unit::Percent, |figures| {
+            figures.idle_share.clone()
+        }),
+        ("all stopped", Unit::Seconds, |figures| {
+            figures.stop_s.clone()
+        }),
+        ("memory", Unit::Kib, |figures| {
+            let of = |memory: &Memory| memory.resident_kib as f64;
+            figures.memory.iter().map(of).collect()
+        }),
+        ("– of that private", Unit::Kib, |figures| {
+            let of = |memory: &Memory| memory.private_kib as f64;
+            figures.memory.iter().map(of).collect()
+        }),
+    ];
+    let rows: Vec<Row> = parts
+        .into_iter()
+        .map(|(what, unit, part)| Row {
+            what: what.to_owned(),
+            ours: median(&part(&results.services[0])),
+            upstream: results
+                .services
+                .get(1)
+                .map(|figures| median(&part(figures))),
+            unit,
+            aim: None,
+        })
+        .collect();
     table(text, &rows);
 }
 
