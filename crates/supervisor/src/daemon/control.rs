@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use rustix::event::epoll;
 
@@ -41,6 +42,9 @@ pub(super) enum Answer {
     Now(Value),
     Later(Deferred),
 }
+
+/// What follows the daemon's own log instead of a process's: no process has this number.
+pub(super) const MAIN_LOG: u64 = u64::MAX;
 
 impl Daemon {
     pub(super) fn accept(&mut self) {
@@ -139,6 +143,12 @@ impl Daemon {
         {
             return self.follow(id, &http::percent_decode(path));
         }
+        if request.path == "/mainlogtail" && request.method == "GET" {
+            return match self.settings.logfile.clone() {
+                Some(log) => self.follow_file(id, &log, (MAIN_LOG, 0)),
+                None => self.send(id, "410 Gone", "text/plain", b"no such log", false),
+            };
+        }
         if !matches!(request.path.as_str(), "/RPC2" | "/RPC2/") {
             return self.send(id, "404 Not Found", "text/plain", b"Not Found", keep);
         }
@@ -204,13 +214,18 @@ impl Daemon {
         let Some((process, log)) = found else {
             return self.send(id, "410 Gone", "text/plain", b"no such log", false);
         };
-        let first = logfile::read(&log, -FIRST_TAIL, 0).unwrap_or_default();
+        self.follow_file(id, &log, (process, channel));
+    }
+
+    /// Sends the end of a file, then what is published under this name.
+    fn follow_file(&mut self, id: u64, log: &Path, follows: (u64, usize)) {
+        let first = logfile::read(log, -FIRST_TAIL, 0).unwrap_or_default();
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.output.extend(http::stream_head());
             if !first.is_empty() {
                 connection.output.extend(http::chunk(&first));
             }
-            connection.follows = Some((process, channel));
+            connection.follows = Some(follows);
         }
     }
 
@@ -260,8 +275,9 @@ impl Daemon {
             .connections
             .iter()
             .filter(|(_, c)| {
-                c.follows
-                    .is_some_and(|(process, _)| !self.processes.contains_key(&process))
+                c.follows.is_some_and(|(process, _)| {
+                    process != MAIN_LOG && !self.processes.contains_key(&process)
+                })
             })
             .map(|(id, _)| *id)
             .collect();

@@ -10,7 +10,12 @@ pub(super) struct Logger {
     level: LogLevel,
     /// Also write to standard error.
     echo: bool,
+    /// What was written since it was last taken, for whoever follows the log.
+    said: Vec<u8>,
 }
+
+/// Most bytes of the log that wait for those who follow it.
+const SAID_BYTES_MAX: usize = 64 << 10;
 
 impl Logger {
     pub(super) fn new(config: &DaemonConfig, echo: bool) -> Self {
@@ -22,7 +27,13 @@ impl Logger {
             file,
             level: config.loglevel,
             echo,
+            said: Vec::new(),
         }
+    }
+
+    /// What was written since the last call.
+    pub(super) fn take_said(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.said)
     }
 
     pub(super) fn file(&mut self) -> Option<&mut RotatingFile> {
@@ -52,6 +63,9 @@ impl Logger {
         let line = format!("{} {label} {text}\n", clock::log_time(clock::wall_millis()));
         if self.echo {
             let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+        }
+        if self.said.len() + line.len() <= SAID_BYTES_MAX {
+            self.said.extend_from_slice(line.as_bytes());
         }
         // A log that cannot be written must not stop the processes that are kept.
         if let Some(file) = &mut self.file {

@@ -393,6 +393,8 @@ impl Daemon {
         self.retry_outputs(now);
         self.hunt(now);
         self.stop_in_order();
+        let said = self.log.take_said();
+        self.publish(control::MAIN_LOG, 0, &said);
         self.advance_connections();
         self.save();
         self.flush_connections();
