@@ -216,6 +216,18 @@ fn it_goes_on_whatever_happens_around_it() {
     next.signal(Signal::HUP);
     rig.request("one", &release, &["--parameters", "text=reloaded"]);
     published(&rig, "one", "reloaded");
+    eventually("nothing of the session before is left", SOON, || {
+        let threads = fs::read_dir(format!("/proc/{}/task", next.pid())).unwrap();
+        let names = threads
+            .flatten()
+            .filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+        let answering = names.filter(|name| name.trim() == "status").count();
+        if answering == 1 {
+            Ok(())
+        } else {
+            Err(answering)
+        }
+    });
     next.signal(Signal::TERM);
     assert_eq!(next.wait(SOON), 0, "{}", next.output());
 }

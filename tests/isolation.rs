@@ -14,7 +14,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use namespaces::{in_namespaces, rig, sh};
-use testkit::Rig;
+use testkit::{Rig, Run};
 
 const SERVICES: &str = "tests/software/services";
 
@@ -35,28 +35,54 @@ fn use_public_builder(rig: &Rig) {
     rig.write("slapos.cfg", text);
 }
 
-/// Whoever gets hold of one partition gets no further.
-#[test]
-fn n_8_an_instance_cannot_leave_its_partition() {
+/// Runs a shell command as a partition's user.
+fn as_user(rig: &Rig, user: &str, command: &str) -> Run {
+    rig.invoke(Path::new("setpriv"))
+        .args(["--reuid", user, "--regid", user, "--init-groups"])
+        .args(["sh", "-c", command])
+        .run()
+}
+
+/// Whether the caller is in namespaces of its own, with a builder every user can read.
+fn is_inside(test: &str) -> bool {
     if std::env::var_os("SLAPOS_TEST_INSIDE").is_none() && rustix::process::geteuid().is_root() {
         public_builder();
     }
-    if !in_namespaces("n_8_an_instance_cannot_leave_its_partition") {
-        return;
-    }
-    let rig = rig(2, &["create_tap = False"]);
+    in_namespaces(test)
+}
+
+/// A node of its own with an instance for each of these titles, and their release.
+fn deployed(
+    partitions: u32,
+    options: &[&str],
+    titles: &[&str],
+    parameters: &[&str],
+) -> (Rig, String) {
+    let options: Vec<&str> = [&["create_tap = False"], options].concat();
+    let rig = rig(partitions, &options);
     use_public_builder(&rig);
     rig.start_master();
     rig.node("format", &[]).ok();
-    let key = rig.write("node.key", "the node's key");
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let release = rig.release(SERVICES);
     rig.supply(&release);
     rig.node("software", &[]).ok();
-    for title in ["victim", "thief"] {
-        rig.request(title, &release, &["--parameters", "text=TOPSECRET"]);
+    for title in titles {
+        rig.request(title, &release, parameters);
     }
     rig.node("instance", &[]).ok();
+    (rig, release)
+}
+
+/// Whoever gets hold of one partition gets no further.
+#[test]
+fn n_8_an_instance_cannot_leave_its_partition() {
+    if !is_inside("n_8_an_instance_cannot_leave_its_partition") {
+        return;
+    }
+    let secret = ["--parameters", "text=TOPSECRET"];
+    let (rig, _) = deployed(2, &[], &["victim", "thief"], &secret);
+    let key = rig.write("node.key", "the node's key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let places = rig.placements();
     let (victim, thief) = (&places["victim"], &places["thief"]);
     let (victim_user, thief_user) = (
@@ -163,19 +189,7 @@ fn n_8_an_instance_cannot_leave_its_partition() {
         ),
     ];
     for (what, command) in attempts {
-        let done = rig
-            .invoke(Path::new("setpriv"))
-            .args([
-                "--reuid",
-                &thief_user,
-                "--regid",
-                &thief_user,
-                "--init-groups",
-                "sh",
-                "-c",
-                &command,
-            ])
-            .run();
+        let done = as_user(&rig, &thief_user, &command);
         assert_ne!(
             done.code(),
             0,
@@ -195,19 +209,7 @@ fn n_8_an_instance_cannot_leave_its_partition() {
         "ip address show up0".to_owned(),
         python("import socket; socket.socket(socket.AF_INET6).bind((\"fd00:1:2::2\", 8080))"),
     ] {
-        rig.invoke(Path::new("setpriv"))
-            .args([
-                "--reuid",
-                &thief_user,
-                "--regid",
-                &thief_user,
-                "--init-groups",
-                "sh",
-                "-c",
-                &command,
-            ])
-            .run()
-            .ok();
+        as_user(&rig, &thief_user, &command).ok();
     }
 
     // Links planted where root writes and reads: nothing outside is changed or shown.
@@ -222,19 +224,7 @@ fn n_8_an_instance_cannot_leave_its_partition() {
         thief.file_name().unwrap().display(),
         precious.display()
     );
-    rig.invoke(Path::new("setpriv"))
-        .args([
-            "--reuid",
-            &thief_user,
-            "--regid",
-            &thief_user,
-            "--init-groups",
-            "sh",
-            "-c",
-            &plant,
-        ])
-        .run()
-        .ok();
+    as_user(&rig, &thief_user, &plant).ok();
     // The victim's own promises run meanwhile and write their results.
     let victims_files = sh(&format!(
         "find {v} -type f -printf '%p %m %u %s\\n' | grep -v -e log -e {v}/.slapgrid/promise/ | sort"
@@ -265,10 +255,7 @@ fn n_8_an_instance_cannot_leave_its_partition() {
 #[test]
 fn n_8_what_runs_in_a_partition_is_counted_and_ended_as_a_whole() {
     let name = "n_8_what_runs_in_a_partition_is_counted_and_ended_as_a_whole";
-    if std::env::var_os("SLAPOS_TEST_INSIDE").is_none() && rustix::process::geteuid().is_root() {
-        public_builder();
-    }
-    if !in_namespaces(name) {
+    if !is_inside(name) {
         return;
     }
     if !Path::new("/sys/fs/cgroup/cgroup.procs").exists() {
@@ -277,17 +264,11 @@ fn n_8_what_runs_in_a_partition_is_counted_and_ended_as_a_whole() {
     }
     let controllers = sh("cat /sys/fs/cgroup/cgroup.controllers");
     let limits = controllers.split_whitespace().any(|name| name == "pids");
-    let mut options = vec!["create_tap = False"];
-    options.extend(limits.then_some("partition_tasks_max = 40"));
-    let rig = rig(1, &options);
-    use_public_builder(&rig);
-    rig.start_master();
-    rig.node("format", &[]).ok();
-    let release = rig.release(SERVICES);
-    rig.supply(&release);
-    rig.node("software", &[]).ok();
-    rig.request("counted", &release, &[]);
-    rig.node("instance", &[]).ok();
+    let options: Vec<&str> = limits
+        .then_some("partition_tasks_max = 40")
+        .into_iter()
+        .collect();
+    let (rig, release) = deployed(1, &options, &["counted"], &[]);
     let id = rig.placements()["counted"].clone();
     let user = id.replace("part", "swuser");
     let group = Path::new("/sys/fs/cgroup/slapos").join(&user);
@@ -384,21 +365,10 @@ fn n_8_a_limit_the_kernel_cannot_keep_is_told() {
 #[test]
 fn n_3_4_nothing_is_left_of_an_instance_and_nothing_of_others_is_touched() {
     let name = "n_3_4_nothing_is_left_of_an_instance_and_nothing_of_others_is_touched";
-    if std::env::var_os("SLAPOS_TEST_INSIDE").is_none() && rustix::process::geteuid().is_root() {
-        public_builder();
-    }
-    if !in_namespaces(name) {
+    if !is_inside(name) {
         return;
     }
-    let rig = rig(1, &["create_tap = False"]);
-    use_public_builder(&rig);
-    rig.start_master();
-    rig.node("format", &[]).ok();
-    let release = rig.release(SERVICES);
-    rig.supply(&release);
-    rig.node("software", &[]).ok();
-    rig.request("mounted", &release, &[]);
-    rig.node("instance", &[]).ok();
+    let (rig, release) = deployed(1, &[], &["mounted"], &[]);
     let partition = rig.partition(&rig.placements()["mounted"]);
     let (place, outside) = (partition.display(), rig.path().join("outside"));
     fs::create_dir(&outside).unwrap();

@@ -1,13 +1,14 @@
 //! What every command does before its work (N 3.0): may it, shall it wait, does another one work.
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::cancel::Cancel;
 use crate::config::NodeConfig;
 use crate::lock::Lock;
 use crate::observer::{Event, Observer};
 use crate::outcome::Error;
+use crate::random;
 
 /// Between two looks whether the wait is cancelled.
 const LOOK: Duration = Duration::from_millis(100);
@@ -39,12 +40,7 @@ pub(crate) fn random_delay(
     let mut left = Duration::ZERO;
     let begin = Instant::now();
     if seconds > 0 {
-        let random = u64::from(std::process::id()) ^ {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            u64::from(now.map_or(0, |now| now.subsec_nanos())).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-                >> 20
-        };
-        left = Duration::from_secs(1 + random % seconds);
+        left = Duration::from_secs(1 + random::number() % seconds);
         observer.event(&Event::Info(&format!(
             "waiting {} s, so that not all nodes ask the Master at once; --now starts at once",
             left.as_secs()

@@ -61,18 +61,21 @@ impl User {
 
 /// The home directory of the user with this name.
 pub(crate) fn home(passwd: &str, name: &str) -> Option<PathBuf> {
-    passwd
-        .lines()
-        .map(|line| line.split(':').collect::<Vec<_>>())
-        .find(|fields| fields.len() >= 7 && fields[0] == name)
+    entries(passwd)
+        .find(|fields| fields[0] == name)
         .map(|fields| PathBuf::from(fields[5]))
 }
 
-fn parse(passwd: &str, group: &str, uid: u32, gid: u32) -> User {
-    let entry = passwd
+/// The fields of each user, seven at least.
+fn entries(passwd: &str) -> impl Iterator<Item = Vec<&str>> {
+    passwd
         .lines()
         .map(|line| line.split(':').collect::<Vec<_>>())
-        .find(|fields| fields.len() >= 7 && fields[2].parse() == Ok(uid));
+        .filter(|fields| fields.len() >= 7)
+}
+
+fn parse(passwd: &str, group: &str, uid: u32, gid: u32) -> User {
+    let entry = entries(passwd).find(|fields| fields[2].parse() == Ok(uid));
     let (name, home) = entry.map_or_else(
         || (uid.to_string(), PathBuf::from("/")),
         |fields| (fields[0].to_owned(), PathBuf::from(fields[5])),

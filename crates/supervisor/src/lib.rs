@@ -23,7 +23,8 @@
 //!   where upstream sends a document that its own client cannot read.
 //! * `stopProcessGroup` also waits for what was already stopping.
 //! * After the daemon was killed, the exit code of a process that it had started is unknown (-1).
-//! * Event listeners (the node looks after watched services itself), `fcgi-program`, syslog, TCP sockets and passwords do not exist.
+//! * Event listeners (the node looks after watched services itself), `fcgi-program`, syslog, TCP
+//!   sockets and passwords do not exist.
 
 pub mod client;
 mod clock;

@@ -537,8 +537,15 @@ fn pause(task: &Task, failures: u32) -> Duration {
         Task::Release(_) => (BUILD_RETRY_MIN, BUILD_RETRY_MAX),
         _ => (RETRY_MIN, RETRY_MAX),
     };
-    min.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)))
-        .min(max)
+    doubled(min, max, failures)
+}
+
+/// The pause after so many failures: the first one, doubled with each further one, and never longer
+/// than the longest.
+pub(super) fn doubled(first: Duration, longest: Duration, failures: u32) -> Duration {
+    first
+        .saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)))
+        .min(longest)
 }
 
 #[cfg(test)]

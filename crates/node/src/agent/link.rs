@@ -3,12 +3,14 @@
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use slap::NodeId;
 use slap_client::{Client, Error, Watch};
 
 use super::Message;
+use super::agenda::doubled;
+use crate::random;
 
 /// A stream is opened anew after this time, so that a connection that broke without a word is
 /// noticed.
@@ -117,7 +119,26 @@ pub(super) struct Clock {
     pub(super) next: Instant,
 }
 
+/// How one hears of the Master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hearing {
+    /// It cannot be reached.
+    Away,
+    /// It tells of changes.
+    Told,
+    /// It is asked from time to time.
+    Asking,
+}
+
 impl Clock {
+    pub(super) fn hearing(&self) -> Hearing {
+        match (self.failures, self.told) {
+            (1.., _) => Hearing::Away,
+            (0, true) => Hearing::Told,
+            (0, false) => Hearing::Asking,
+        }
+    }
+
     pub(super) fn new(now: Instant) -> Self {
         Clock {
             told: false,
@@ -188,18 +209,13 @@ impl Clock {
         self.again = false;
         self.failures = self.failures.saturating_add(1);
         self.trouble = Some(reason);
-        let pause = AWAY_MIN.saturating_mul(2_u32.saturating_pow(self.failures.min(10) - 1));
-        self.next = now + jitter(pause.min(AWAY_MAX));
+        self.next = now + jitter(doubled(AWAY_MIN, AWAY_MAX, self.failures));
     }
 }
 
 /// A time near this one, so that not all nodes ask at once: between three quarters of it and all.
 fn jitter(time: Duration) -> Duration {
-    let nanoseconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.subsec_nanos());
-    let seed = u64::from(nanoseconds) ^ (u64::from(std::process::id()) << 20);
-    let share = (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f64 / f64::from(1 << 24);
+    let share = (random::number() >> 40) as f64 / f64::from(1 << 24);
     time.mul_f64(0.75 + share / 4.0)
 }
 

@@ -41,7 +41,7 @@ use crate::software::{self, ZcBuildout};
 
 use agenda::{Agenda, Finish, Kind, Task, Why, Width};
 use files::Files;
-use link::{Clock, Link, News};
+use link::{Clock, Hearing, Link, News};
 use status::Answering;
 use work::{Done, Wanted, Work};
 
@@ -321,10 +321,10 @@ impl Agent<'_, '_> {
             self.agenda.entries().count(),
             running.count(),
             failing.count(),
-            match (self.clock.failures, self.clock.told) {
-                (1.., _) => "is away",
-                (0, true) => "tells of changes",
-                (0, false) => "is asked from time to time",
+            match self.clock.hearing() {
+                Hearing::Away => "is away",
+                Hearing::Told => "tells of changes",
+                Hearing::Asking => "is asked from time to time",
             }
         );
         if text != self.told {

@@ -3,7 +3,9 @@
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Message;
 use super::agenda::Agenda;
-use super::link::Clock;
+use super::link::{Clock, Hearing};
 use crate::config::NodeConfig;
 
 /// Longest an answer may take: the agent's loop only ever waits for work, never does it.
@@ -99,7 +101,10 @@ fn socket(config: &NodeConfig) -> PathBuf {
 }
 
 /// Answers whoever asks, until the agent ends.
-pub(super) struct Answering(PathBuf);
+pub(super) struct Answering {
+    path: PathBuf,
+    ended: Arc<AtomicBool>,
+}
 
 impl Answering {
     pub(super) fn start(config: &NodeConfig, to: Sender<Message>) -> io::Result<Answering> {
@@ -111,10 +116,15 @@ impl Answering {
         }
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        let ended = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&ended);
         thread::Builder::new()
             .name("status".to_owned())
             .spawn(move || {
                 for stream in listener.incoming() {
+                    if is_over.load(Ordering::SeqCst) {
+                        return;
+                    }
                     let Ok(stream) = stream else { continue };
                     let (reply, status) = channel();
                     if to.send(Message::Status(reply)).is_err() {
@@ -125,15 +135,16 @@ impl Answering {
                     }
                 }
             })?;
-        Ok(Answering(path))
+        Ok(Answering { path, ended })
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-        // Wakes the thread, which then finds that nobody takes its question.
-        let _ = UnixStream::connect(Path::new(&self.0));
+        self.ended.store(true, Ordering::SeqCst);
+        // Wakes the thread, while it can still be reached.
+        let _ = UnixStream::connect(&self.path);
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -185,10 +196,10 @@ pub(super) fn status(
         seconds: (now - started).as_secs(),
         master: MasterStatus {
             url: config.master.url.clone(),
-            state: match (clock.failures, clock.told) {
-                (1.., _) => "away",
-                (0, true) => "events",
-                (0, false) => "polled",
+            state: match clock.hearing() {
+                Hearing::Away => "away",
+                Hearing::Told => "events",
+                Hearing::Asking => "polled",
             }
             .to_owned(),
             trouble: clock.trouble.clone(),

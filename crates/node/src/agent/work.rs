@@ -50,6 +50,13 @@ pub(super) struct Wanted {
     pub(super) asked: Instant,
 }
 
+impl Wanted {
+    fn partition(&self, id: &PartitionId) -> Option<&PartitionDocument> {
+        let mut partitions = self.document.partitions.iter();
+        partitions.find(|partition| partition.partition == *id)
+    }
+}
+
 /// What every task needs.
 pub(super) struct Work<'a> {
     pub(super) config: &'a NodeConfig,
@@ -188,12 +195,7 @@ impl Work<'_> {
     }
 
     fn partition(&self, id: &PartitionId, wanted: &Wanted) -> Result<Done, Error> {
-        let Some(document) = wanted
-            .document
-            .partitions
-            .iter()
-            .find(|partition| partition.partition == *id)
-        else {
+        let Some(document) = wanted.partition(id) else {
             return Ok(never().into());
         };
         let document = self.reported.apply(document, wanted.asked);
@@ -261,12 +263,7 @@ impl Work<'_> {
     }
 
     fn removal(&self, id: &PartitionId, wanted: &Wanted) -> Result<Done, Error> {
-        let Some(document) = wanted
-            .document
-            .partitions
-            .iter()
-            .find(|partition| partition.partition == *id)
-        else {
+        let Some(document) = wanted.partition(id) else {
             return Ok(never().into());
         };
         self.runners.end(id);

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use crate::procfs;
+
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// Rounds of looking for new children before killing: each round stops what it found, so a tree
@@ -47,15 +49,8 @@ fn as_pid(pid: u32) -> Option<Pid> {
 /// All living processes that descend from these.
 fn descendants(roots: &BTreeSet<u32>) -> BTreeSet<u32> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        if let Some(parent) = fs::read_to_string(entry.path().join("stat"))
+    for pid in procfs::pids().into_iter().flatten() {
+        if let Some(parent) = fs::read_to_string(format!("/proc/{pid}/stat"))
             .ok()
             .as_deref()
             .and_then(parent_in_stat)

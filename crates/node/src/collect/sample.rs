@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Instant, UNIX_EPOCH};
+
+use crate::procfs;
 
 /// Most processes that are looked at.
 const PROCESSES_MAX: usize = 100_000;
@@ -142,15 +143,11 @@ impl Snapshot {
             })
             .collect();
         let mut processes = BTreeMap::new();
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let pids = procfs::pids().into_iter().flatten();
         for pid in pids.take(PROCESSES_MAX) {
             let directory = format!("/proc/{pid}");
-            // Cheaper than reading its status; wrong only for what changed its identity.
-            let Some(user) = fs::metadata(&directory)
-                .ok()
-                .and_then(|metadata| known.get(&metadata.uid()))
-            else {
+            // Cheaper than reading its status.
+            let Some(user) = procfs::owner(pid).and_then(|uid| known.get(&uid)) else {
                 continue;
             };
             if let Some(mut process) = parse_stat(&text(format!("{directory}/stat"))) {

@@ -294,8 +294,8 @@ fn allocate(
     machine: &mut Machine,
     observer: &dyn Observer,
 ) -> Result<(), Error> {
-    // Unpredictable enough to miss other nodes' choices; nothing secret depends on it.
-    let mut seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8);
+    // Unpredictable enough to miss other nodes' choices.
+    let mut seed = crate::random::number();
     let mut random = || {
         seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

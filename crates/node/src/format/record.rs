@@ -15,6 +15,7 @@ use super::facts::{Facts, NONLOCAL_BIND};
 use super::plan::{RouteStep, Step};
 use super::tool;
 use crate::outcome::Error;
+use crate::procfs;
 use crate::safe_fs::{self, Dir, Durable};
 
 /// Files of the node's own in a partition that no instance uses.
@@ -333,16 +334,12 @@ fn refuse_when_in_use(config: &FormatConfig, record: &Record) -> Result<(), Erro
             _ => None,
         })
         .collect();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let is_process = entry
-            .file_name()
-            .to_string_lossy()
-            .bytes()
-            .all(|byte| byte.is_ascii_digit());
-        if let (true, Ok(metadata)) = (is_process, entry.metadata()) {
-            let uid = std::os::unix::fs::MetadataExt::uid(&metadata);
-            running.extend(uids.iter().filter(|(found, _)| *found == uid));
-        }
+    for uid in procfs::pids()
+        .into_iter()
+        .flatten()
+        .filter_map(procfs::owner)
+    {
+        running.extend(uids.iter().filter(|(found, _)| *found == uid));
     }
     if running.is_empty() {
         return Ok(());

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Manager, ManagerConfig, Place};
+use crate::procfs;
 use crate::safe_fs::Durable;
 
 pub(super) const NAME: &str = "cpuset";
@@ -166,7 +167,7 @@ impl Manager for CpuSet {
             .split_whitespace()
             .take(PIDS_MAX)
             .filter_map(|pid| pid.parse().ok())
-            .filter(|pid| is_owned(*pid, user.uid))
+            .filter(|pid| u32::try_from(*pid).ok().and_then(procfs::owner) == Some(user.uid))
             .collect();
         let waiting = self.place(wanted)?;
         let text: String = waiting.iter().map(|pid| format!("{pid}\n")).collect();
@@ -175,11 +176,6 @@ impl Manager for CpuSet {
             .write(FILE, text.as_bytes(), 0o644, partition.owner(), Durable::No)
             .map_err(|error| format!("cannot write {FILE}: {error}"))
     }
-}
-
-fn is_owned(pid: i32, uid: u32) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata(format!("/proc/{pid}")).is_ok_and(|metadata| metadata.uid() == uid)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use rustix::fs::AtFlags;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::partition::Partition;
+use crate::procfs;
 use crate::safe_fs::Dir;
 
 /// Directories in which every user may make files.
@@ -50,7 +51,10 @@ pub(super) fn remove(partition: &Partition<'_>) -> Vec<String> {
         note(&format!("what is in {spool}"), empty(Path::new(spool), uid));
     }
     for (kind, option) in SYSTEM_V {
-        note("the shared memory", remove_system_v(kind, option, uid));
+        note(
+            &format!("the System V objects ({kind})"),
+            remove_system_v(kind, option, uid),
+        );
     }
     for shared in SHARED {
         note(
@@ -77,14 +81,9 @@ fn is_shared(partition: &Partition<'_>) -> bool {
 fn kill(uid: u32) -> io::Result<()> {
     for _ in 0..KILLS_MAX {
         let mut found = false;
-        for entry in fs::read_dir("/proc")?.flatten() {
-            let name = entry.file_name();
-            let pid = name.to_str().and_then(|name| name.parse().ok());
-            let Some(pid) = pid.and_then(Pid::from_raw) else {
-                continue;
-            };
-            if runs_as(&entry.path(), uid) {
-                found = true;
+        for pid in procfs::pids()?.filter(|pid| runs_as(*pid, uid)) {
+            found = true;
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
                 // It may have ended meanwhile.
                 let _ = kill_process(pid, Signal::KILL);
             }
@@ -97,10 +96,10 @@ fn kill(uid: u32) -> io::Result<()> {
     Err(io::Error::other("some survive being killed"))
 }
 
-/// Whether a process lives and has this user's identity, by its status: the owner of its directory is
-/// root's where a process may not be looked at.
-fn runs_as(process: &Path, uid: u32) -> bool {
-    let Ok(status) = fs::read_to_string(process.join("status")) else {
+/// Whether a process lives and has this user's identity, by its status: one that has hidden itself
+/// from its user ([`procfs::owner`]) must not escape.
+fn runs_as(pid: u32, uid: u32) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
         return false;
     };
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));

@@ -163,10 +163,7 @@ impl Run<'_> {
         let mut failed = Vec::new();
         for name in scripts.names().unwrap_or_default() {
             let shown = name.to_string_lossy().into_owned();
-            let random = format!(
-                "slapreport.{:08x}",
-                std::process::id() ^ (crate::time::unix(SystemTime::now()).fract() * 1e9) as u32
-            );
+            let random = format!("slapreport.{:08x}", crate::random::number() as u32);
             let target = partition.path.join("var/xml_report").join(random);
             let spawn = Spawn::new(scripts.path().join(&name), scripts.path(), &partition.user)
                 .args([target]);
