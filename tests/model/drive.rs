@@ -492,13 +492,6 @@ impl Search<'_> {
                     if let Some(found) = self.explain(&next, &rest, told) {
                         return Some(found);
                     }
-                    // Or the transaction ended here.
-                    if !rest.is_empty()
-                        && next.settle(true)
-                        && let Some(found) = self.explain(&next, &rest, told)
-                    {
-                        return Some(found);
-                    }
                     told.pop();
                 }
                 Err(message) => self.near(told.len(), message),
@@ -519,7 +512,6 @@ impl Search<'_> {
     }
 
     fn agrees(&self, world: &mut World, told: &[(Outcome, Reply)]) -> Result<(), String> {
-        world.settle(true);
         bind(world, self.view)?;
         compare(world, self.view)?;
         check_stamps(world, self.view, &mut self.stamps.clone())?;

@@ -306,8 +306,8 @@ impl World {
         let outcome = match self.carry_out(op) {
             Ok(outcome) | Err(outcome) => outcome,
         };
-        // Hosts are chosen at the end of a transaction, which may have more than one operation.
-        self.settle(!self.lenient);
+        // Whoever waits is placed before the next operation, also of the same transaction.
+        self.settle();
         match outcome {
             Outcome::Placed(instance) if !self.is_placed(instance) => Outcome::Waiting,
             other => other,
@@ -968,20 +968,13 @@ impl World {
 // Allocation (P 6.9)
 
 impl World {
-    /// Places whatever waits and can be placed, the oldest first; whether anything was. Shared ones
-    /// can be left for later.
-    pub fn settle(&mut self, shared: bool) -> bool {
-        let mut ever = false;
-        loop {
-            let mut any = false;
+    /// Places whatever waits and can be placed, the oldest first.
+    fn settle(&mut self) {
+        let mut any = true;
+        while any {
+            any = false;
             for instance in 0..self.instances.len() {
-                if shared || !self.instances[instance].shared {
-                    any |= self.try_place(instance);
-                }
-            }
-            ever |= any;
-            if !any {
-                return ever;
+                any |= self.try_place(instance);
             }
         }
     }

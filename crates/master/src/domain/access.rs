@@ -229,13 +229,28 @@ pub fn check(caller: Caller, action: Action, facts: &Facts, what: &str) -> Resul
         Verdict::Forbidden => Err(Refusal::Forbidden(format!(
             "you may see {what}, but not do this with it"
         ))),
-        Verdict::Hidden => Err(Refusal::NotFound(format!(
-            "there is no {what} that you may see"
-        ))),
-        Verdict::Unauthenticated => Err(Refusal::Unauthenticated(
-            "this needs a certificate of this Master that is neither expired nor revoked: see \
-             `slapos configure client` and `slapos node register`"
-                .to_owned(),
-        )),
+        Verdict::Hidden => Err(hidden(what)),
+        Verdict::Unauthenticated => Err(unauthenticated()),
     }
+}
+
+/// The refusal for something there is not: the same whether there never was one, it is gone, or the
+/// caller may not know of it. To somebody unknown not even that is told.
+pub fn absent(caller: Caller, what: &str) -> Refusal {
+    match caller {
+        Caller::Anonymous => unauthenticated(),
+        _ => hidden(what),
+    }
+}
+
+fn hidden(what: &str) -> Refusal {
+    Refusal::NotFound(format!("there is no {what} that you may see"))
+}
+
+fn unauthenticated() -> Refusal {
+    Refusal::Unauthenticated(
+        "this needs a certificate of this Master that is neither expired nor revoked: see \
+         `slapos configure client` and `slapos node register`"
+            .to_owned(),
+    )
 }

@@ -45,6 +45,11 @@ impl Changes {
         self.everything |= other.everything;
     }
 
+    /// Whether somebody who waits may have found a place.
+    pub(crate) fn makes_room(&self) -> bool {
+        !self.placeable.is_empty() || !self.hosts.is_empty()
+    }
+
     /// The text for the other Masters, if there is something to tell.
     pub(crate) fn notice(&self) -> Option<String> {
         if self.nodes.is_empty() && self.trees.is_empty() && !self.everything {

@@ -226,16 +226,13 @@ pub(super) fn subject(
 ) -> Result<Found, StoreError> {
     let name = shown(subject);
     if caller == Caller::Anonymous {
-        access::check(caller, action, &Facts::default(), &name)?;
+        return Err(access::absent(caller, &name).into());
     }
     let found = match subject {
         Subject::At { node, partition } => at(sql, *node, partition)?,
         Subject::Instance(key) => by_key(sql, *key)?,
     };
-    // What there is not and what the caller may not know of are told in the same words.
-    let Some(found) = found else {
-        return Err(Refusal::NotFound(format!("there is no {name} that you may see")).into());
-    };
+    let found = found.ok_or_else(|| access::absent(caller, &name))?;
     check(sql, caller, action, &found, &name)?;
     Ok(found)
 }

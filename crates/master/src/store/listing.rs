@@ -121,10 +121,7 @@ pub(super) fn see_tree(
             access::check(caller, Action::SeeInstance, &facts, &shown)?;
             Ok(title)
         }
-        None => {
-            access::check(caller, Action::SeeInstance, &Facts::default(), &shown)?;
-            Err(Refusal::unknown("instance tree", tree).into())
-        }
+        None => Err(access::absent(caller, &shown).into()),
     }
 }
 

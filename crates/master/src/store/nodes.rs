@@ -76,8 +76,7 @@ pub(super) fn gate(
         params![node.key.0, node.kind.as_str()],
     )?;
     let Some(row) = row else {
-        access::check(caller, action, &Facts::default(), &name)?;
-        return Err(Refusal::NotFound(format!("there is no {name} that you may see")).into());
+        return Err(access::absent(caller, &name).into());
     };
     let project = ProjectKey(row.int(0)?);
     let facts = Facts {

@@ -868,6 +868,11 @@ async fn a_certificate_speaks_for_its_owner_as_long_as_it_is_good(database: Test
     assert_eq!(world.speaks_for(&service).await, Caller::Anonymous);
     store.remove_node(world.manager, node).await.unwrap();
     assert_eq!(world.speaks_for(&machine).await, Caller::Anonymous);
+    // Not even an administrator is told that it is there and another's to speak for.
+    assert_refused!(
+        store.bang_node(world.root, node, String::new()).await,
+        NotFound
+    );
 
     world.pass(Duration::from_secs(1000));
     assert_eq!(world.speaks_for(&second).await, Caller::Anonymous);

@@ -5,7 +5,7 @@ use super::records::{InstanceRecord, Subject, TreeRecord};
 use super::sql::{Connection, params};
 use super::{Store, StoreError};
 use crate::domain::access::{self, Action, Caller, Facts};
-use crate::domain::{InstanceKey, Refusal, TreeKey};
+use crate::domain::{InstanceKey, TreeKey};
 
 impl Store {
     /// An instance.
@@ -202,9 +202,6 @@ pub(super) fn check_tree(
     let shown = format!("instance tree {tree}");
     match members.first() {
         Some(member) => instances::check(sql, caller, action, member, &shown),
-        None => {
-            access::check(caller, action, &Facts::default(), &shown)?;
-            Err(Refusal::NotFound(format!("there is no {shown} that you may see")).into())
-        }
+        None => Err(access::absent(caller, &shown).into()),
     }
 }

@@ -283,7 +283,7 @@ fn transact(
                 let outcome = catch_unwind(AssertUnwindSafe(|| {
                     let outcome = job.run(&mut tx);
                     if matches!(outcome, Outcome::Done)
-                        && !tx.changes.placeable.is_empty()
+                        && tx.changes.makes_room()
                         && let Err(error) = (duties.settle)(&mut tx)
                     {
                         job.fail(error);
