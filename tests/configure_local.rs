@@ -179,6 +179,38 @@ fn serve_a_request() {
 }
 
 #[test]
+fn n_6_8_releases_go_through_the_network_cache_of_the_machine() {
+    let machine = Machine::new(None);
+    machine
+        .configure(&["--unprivileged", "--enable-shacache-proxy"])
+        .ok();
+    let file = machine.path("etc/slapos.cfg");
+    // The release is at a path, which is not given away by itself.
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!(text.matches("blacklist =\n  /\n").count(), 2, "{text}");
+    fs::write(&file, text.replace("blacklist =\n  /\n", "blacklist =\n")).unwrap();
+    machine.deploy();
+    let cache = machine.path("instance/shacache");
+    let mode = |name: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        fs::metadata(cache.join(name)).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!((mode(""), mode("signing-key.pem")), (0o700, 0o600));
+    let keys: Vec<_> = fs::read_dir(cache.join("dir")).unwrap().collect();
+    assert_eq!(keys.len(), 1, "{keys:?}");
+
+    // Gone here, and from where it was built from: it comes back from the cache.
+    let key = keys[0].as_ref().unwrap().file_name();
+    let built = machine.path("software").join(key);
+    fs::remove_dir_all(&built).unwrap();
+    let releases = machine.rig.path().join("releases");
+    fs::rename(&releases, releases.with_extension("away")).unwrap();
+    let cfg = file.to_str().unwrap();
+    let run = machine.slapos(&["node", "software", "--now", "--all", "--cfg", cfg]);
+    assert!(built.join("instance.cfg").exists(), "{run}");
+}
+
+#[test]
 fn n_6_8_refusals_make_nothing() {
     let machine = Machine::new(Unprivileged::when_root());
     machine

@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use network_cache::NetworkCache;
 use tokio::sync::watch;
 
 use crate::api::{self, App};
@@ -28,6 +29,9 @@ pub enum ServeError {
     /// The database.
     #[error("{0}")]
     Open(#[from] OpenError),
+    /// Its network cache.
+    #[error("{0}")]
+    Cache(#[from] network_cache::OpenError),
     /// Something else listens there.
     #[error(
         "port {port} of {host} is in use; stop what listens there (perhaps another `slapos proxy \
@@ -109,13 +113,21 @@ fn run(
     let listener = listen(settings)?;
     let address = listener.local_addr().map_err(ServeError::Start)?;
     let store = Store::open(&settings.database, &settings.node)?;
-    let app = Arc::new(App::new(
-        store,
-        settings.node.clone(),
-        settings.products.clone(),
-        settings.masters.clone(),
-        run_id(),
-    ));
+    let cache = settings
+        .cache
+        .as_ref()
+        .map(NetworkCache::open)
+        .transpose()?;
+    let app = Arc::new(App {
+        cache,
+        ..App::new(
+            store,
+            settings.node.clone(),
+            settings.products.clone(),
+            settings.masters.clone(),
+            run_id(),
+        )
+    });
     let workers = std::thread::available_parallelism().map_or(WORKERS_MIN, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers.max(WORKERS_MIN))

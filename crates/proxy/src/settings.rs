@@ -56,6 +56,22 @@ pub enum SettingsError {
         /// Why.
         source: ReferenceError,
     },
+    /// One directory of the network cache without the other.
+    #[error(
+        "the network cache needs both shacache_content_directory and shacache_metadata_directory, \
+         or neither"
+    )]
+    HalfCache,
+    /// A limit of the network cache.
+    #[error("{option}: {given:?} is not {expected}")]
+    Cache {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        given: String,
+        /// What it could be.
+        expected: &'static str,
+    },
     /// Only a computer without a partition or the reverse.
     #[error("section [multimaster/{url}] needs both `computer` and `partition`, or neither")]
     HalfRequester {
@@ -113,6 +129,8 @@ pub struct Settings {
     pub masters: Vec<OtherMaster>,
     /// Whether a host that others can reach is accepted.
     pub allow_remote: bool,
+    /// Its network cache, if it keeps one.
+    pub cache: Option<network_cache::Settings>,
 }
 
 impl Settings {
@@ -128,6 +146,7 @@ impl Settings {
             log_file: None,
             masters: Vec::new(),
             allow_remote: false,
+            cache: None,
         }
     }
 
@@ -177,6 +196,7 @@ impl Settings {
             log_file: option(None, "log_file")?.map(PathBuf::from),
             masters: masters(config)?,
             allow_remote,
+            cache: cache(|name| option(None, name))?,
         })
     }
 
@@ -190,6 +210,47 @@ impl Settings {
             })
         }
     }
+}
+
+/// The network cache that the options describe, under upstream's names; its limits are ours.
+fn cache(
+    option: impl Fn(&str) -> Result<Option<String>, ConfigError>,
+) -> Result<Option<network_cache::Settings>, SettingsError> {
+    let (content, metadata) = match (
+        option("shacache_content_directory")?,
+        option("shacache_metadata_directory")?,
+    ) {
+        (Some(content), Some(metadata)) => (content, metadata),
+        (None, None) => return Ok(None),
+        _ => return Err(SettingsError::HalfCache),
+    };
+    for name in ["shacache_upstream_cache_url", "shacache_upstream_dir_url"] {
+        if option(name)?.is_some() {
+            tracing::warn!("{name} is not used: this network cache has what it was given");
+        }
+    }
+    let mebibytes = |name: &'static str| -> Result<Option<u64>, SettingsError> {
+        let bad = |given| SettingsError::Cache {
+            option: name,
+            given,
+            expected: "a number of MiB",
+        };
+        let read = |given: String| given.parse().map_err(|_| bad(given));
+        option(name)?.map(read).transpose()
+    };
+    let mut cache = network_cache::Settings::new(content, metadata).with_limits(
+        mebibytes("shacache_object_mib_max")?,
+        mebibytes("shacache_total_mib_max")?,
+    );
+    if let Some(given) = option("shacache_when_full")? {
+        cache.when_full = given.parse().map_err(|()| SettingsError::Cache {
+            option: "shacache_when_full",
+            given,
+            expected: "`forget` or `refuse`",
+        })?;
+    }
+    cache.takes_unsigned = option("shacache_accept_unsigned")?.is_some_and(|value| is_true(&value));
+    Ok(Some(cache))
 }
 
 fn is_true(value: &str) -> bool {
@@ -393,6 +454,37 @@ mod tests {
         ] {
             assert_eq!(database_path(uri).unwrap(), PathBuf::from(path), "{uri}");
         }
+    }
+
+    #[test]
+    fn a_network_cache_is_two_directories_in_either_spelling() {
+        let with = |rest: &str| {
+            let text = format!("[slapproxy]\ndatabase_uri = d\n{rest}");
+            settings(&text).map(|settings| settings.cache)
+        };
+        assert_eq!(with("").unwrap(), None);
+        for text in [
+            "shacache_content_directory = /c\nshacache_metadata_directory = /m\n",
+            "shacache-content-directory = /c\nshacache-metadata-directory = /m\n",
+        ] {
+            let cache = with(text).unwrap().unwrap();
+            assert_eq!(cache, network_cache::Settings::new("/c", "/m"));
+            let cache = with(&format!(
+                "{text}shacache_object_mib_max = 3\nshacache_total_mib_max = 5\n\
+                 shacache_when_full = refuse\nshacache_accept_unsigned = true\n"
+            ));
+            let cache = cache.unwrap().unwrap();
+            assert_eq!(cache.object_bytes_max, 3 << 20);
+            assert_eq!(cache.total_bytes_max, 5 << 20);
+            assert_eq!(cache.when_full, network_cache::WhenFull::Refuse);
+            assert!(cache.takes_unsigned);
+            for bad in ["shacache_object_mib_max = 3G", "shacache_when_full = x"] {
+                let bad = with(&format!("{text}{bad}\n"));
+                assert!(matches!(bad, Err(SettingsError::Cache { .. })));
+            }
+        }
+        let half = with("shacache_content_directory = /c\n");
+        assert!(matches!(half, Err(SettingsError::HalfCache)));
     }
 
     #[test]

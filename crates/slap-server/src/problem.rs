@@ -102,6 +102,9 @@ impl std::error::Error for Problem {}
 
 /// The reason phrase, as upstream's server calls those that have none.
 pub fn reason(status: StatusCode) -> &'static str {
+    if status == StatusCode::RANGE_NOT_SATISFIABLE {
+        return "Requested Range Not Satisfiable";
+    }
     status.canonical_reason().unwrap_or("Unknown Error")
 }
 

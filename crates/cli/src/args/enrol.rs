@@ -123,6 +123,10 @@ pub(crate) struct ConfigureLocal {
     /// configuration [default when not root]
     #[arg(long)]
     pub(crate) unprivileged: bool,
+    /// The Master keeps a network cache, to which the node gives the releases it built, signed, and
+    /// from which it takes them
+    #[arg(long)]
+    pub(crate) enable_shacache_proxy: bool,
 }
 
 /// Register this machine as a compute node of a Master

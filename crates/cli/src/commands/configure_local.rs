@@ -1,5 +1,7 @@
 //! `slapos configure local` (N 6.8): a node with a Master of its own, from nothing to ready.
 
+mod cache;
+
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
@@ -22,6 +24,7 @@ use crate::enrol::staging::{Staging, make_directory};
 use crate::failure::{Code, Failure};
 use crate::progress::{NodeProgress, Spinner};
 use crate::{CommandResult, contexts, interrupt, settings};
+use cache::Cache;
 
 /// The node's reference, as upstream's.
 const NODE: &str = "local_computer";
@@ -52,6 +55,9 @@ struct Place {
 pub(super) fn run(arguments: &ConfigureLocal, global: &Global) -> CommandResult {
     let place = Place::choose(arguments, rustix::process::geteuid().is_root())?;
     place.check()?;
+    if arguments.enable_shacache_proxy {
+        Cache::check()?;
+    }
     let progress = NodeProgress::new(global.quiet, global.verbose);
     let cancel = Cancel::new();
     let stop = cancel.clone();
@@ -72,10 +78,15 @@ pub(super) fn run(arguments: &ConfigureLocal, global: &Global) -> CommandResult 
             place.command("node format --now")
         );
     }
+    let (mut node_text, mut proxy_text) = (place.node_text(arguments), place.proxy_text());
+    if arguments.enable_shacache_proxy {
+        let cache = Cache::prepare(&place.instance_root)?;
+        node_text += &cache.node_section(&place.url());
+        proxy_text += &cache.master_options();
+    }
     let staging = Staging::new(&place.configuration)?;
-    let node_text = place.node_text(arguments);
     staging.write(CONFIGURATION, node_text.as_bytes(), 0o644)?;
-    staging.write(PROXY_CONFIGURATION, place.proxy_text().as_bytes(), 0o644)?;
+    staging.write(PROXY_CONFIGURATION, proxy_text.as_bytes(), 0o644)?;
     staging.commit(&[PROXY_CONFIGURATION, CONFIGURATION])?;
     let file = place.configuration.join(CONFIGURATION);
     tracing::info!("SlapOS configuration written to {}", file.display());

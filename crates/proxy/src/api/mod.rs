@@ -8,6 +8,7 @@ mod json_rpc;
 mod problem;
 mod reports;
 mod request;
+mod shacache;
 mod slap;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::store::Store;
 use ::slap::{NodeId, PartitionId};
 use cache::{Documents, Replies};
 use events::Streams;
+use network_cache::NetworkCache;
 use problem::page;
 use reports::Reports;
 use slap_server::{Fields, PAGE_TYPE, Problem, headers};
@@ -50,6 +52,8 @@ pub(crate) struct App {
     pub(crate) replies: Replies,
     /// Who waits for changes.
     pub(crate) streams: Streams,
+    /// The network cache, if it keeps one.
+    pub(crate) cache: Option<NetworkCache>,
 }
 
 impl App {
@@ -70,6 +74,7 @@ impl App {
             reports: Reports::default(),
             replies: Replies::default(),
             streams: Streams::default(),
+            cache: None,
         }
     }
 }
@@ -131,6 +136,9 @@ async fn entrance(State(app): State<Arc<App>>, request: Request) -> Response {
         return page(&Problem::forbidden(
             "This Master takes no orders from pages of other sites (see the Origin header)",
         ));
+    }
+    if let Some(name) = shacache::name(&call.path) {
+        return shacache::answer(&app, &parts.method, name, &call.headers, body).await;
     }
     if parts.method == Method::POST {
         call.body = match axum::body::to_bytes(body, BODY_BYTES_MAX).await {
