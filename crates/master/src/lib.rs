@@ -28,4 +28,4 @@ pub use files::FilesError;
 pub use first_start::{FirstStartError, Welcome};
 pub use identity::ServerIdentityError;
 pub use serve::{ServeError, Server, Shutdown, Started, serve};
-pub use settings::{Given, Listen, PORT, Settings, SettingsError};
+pub use settings::{CacheSettings, Given, Listen, PORT, Settings, SettingsError};

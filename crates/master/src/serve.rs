@@ -5,11 +5,12 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use network_cache::NetworkCache;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::{self, Administration};
-use crate::api::{self, App, Place};
+use crate::api::{self, App, Cache, Place};
 use crate::auth::Auth;
 use crate::events::Hub;
 use crate::files::{DataDir, FilesError};
@@ -18,7 +19,7 @@ use crate::identity::{self, ServerIdentity, ServerIdentityError};
 use crate::pki::{PkiError, random_hex};
 use crate::remote;
 use crate::server::{BoundServer, Limits, ListenSpec, Server as Sockets, ServerError};
-use crate::settings::{Settings, host_of};
+use crate::settings::{CacheSettings, Settings, host_of};
 use crate::store::{Database, OpenError, Store, StoreError, UpgradeWatch};
 
 /// Threads that answer. The database bounds what more of them could do.
@@ -47,6 +48,9 @@ pub enum ServeError {
     /// Its server certificate.
     #[error("{0}")]
     Identity(#[from] ServerIdentityError),
+    /// Its network cache.
+    #[error("{0}")]
+    Cache(#[from] network_cache::OpenError),
     /// Randomness.
     #[error("{0}")]
     Pki(#[from] PkiError),
@@ -179,7 +183,8 @@ fn run(
                 path: socket,
                 source,
             })?;
-        let app = Arc::new(App::new(
+        let cache = settings.cache.as_ref().map(open_cache).transpose()?;
+        let app = App::new(
             Arc::clone(&store),
             auth,
             Place {
@@ -188,7 +193,8 @@ fn run(
             },
             random_hex(16)?,
             secrets.epoch.clone(),
-        ));
+        );
+        let app = Arc::new(app.with_cache(cache));
         let mut duties = duties(&store, &secrets, identity);
         duties.spawn(administrators);
         on_ready(&started);
@@ -214,6 +220,13 @@ fn open(database: &Database) -> Result<Store, OpenError> {
             result => return result,
         }
     }
+}
+
+fn open_cache(settings: &CacheSettings) -> Result<Cache, network_cache::OpenError> {
+    Ok(Cache {
+        kept: NetworkCache::open(&settings.kept)?,
+        public: settings.public,
+    })
 }
 
 /// Is ready when the Master is asked to stop.

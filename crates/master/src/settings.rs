@@ -56,6 +56,16 @@ pub enum SettingsError {
         /// What was given.
         given: String,
     },
+    /// An option of the network cache.
+    #[error("{option}: {given:?} is not {expected}")]
+    Cache {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        given: String,
+        /// What it could be.
+        expected: &'static str,
+    },
     /// A certificate without its key, or the reverse.
     #[error("certificate and key belong together: give both, or neither")]
     HalfCertificate,
@@ -158,6 +168,28 @@ pub struct Given {
     pub key: Option<PathBuf>,
     /// What a new certificate authority is made for.
     pub organisation: Option<String>,
+    /// Where the network cache is kept.
+    pub cache_directory: Option<PathBuf>,
+}
+
+/// The network cache of a Master.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// Where it is, and how much it may keep.
+    pub kept: network_cache::Settings,
+    /// Whether anybody may read it, and not only who is known.
+    pub public: bool,
+}
+
+impl CacheSettings {
+    /// Everything by default, below that directory.
+    fn new(directory: &Path) -> Self {
+        let [content, metadata] = ["data", "dir"].map(|name| directory.join(name));
+        CacheSettings {
+            kept: network_cache::Settings::new(content, metadata),
+            public: false,
+        }
+    }
 }
 
 /// What a Master needs to know.
@@ -182,6 +214,8 @@ pub struct Settings {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// What a new certificate authority is made for.
     pub organisation: String,
+    /// Its network cache, if it keeps one.
+    pub cache: Option<CacheSettings>,
 }
 
 impl Settings {
@@ -201,6 +235,7 @@ impl Settings {
             server_names: Vec::new(),
             certificate: None,
             organisation: ORGANISATION.to_owned(),
+            cache: None,
         }
     }
 
@@ -261,6 +296,9 @@ impl Settings {
         };
         if let Some(organisation) = file.or(given.organisation.as_ref(), "organisation")? {
             settings.organisation = organisation;
+        }
+        if let Some(directory) = path(&given.cache_directory, "cache_directory")? {
+            settings.cache = Some(file.cache(&directory)?);
         }
         Ok(settings)
     }
@@ -331,6 +369,40 @@ impl File<'_> {
         }
     }
 
+    /// The network cache in this directory, with its limits.
+    fn cache(&self, directory: &Path) -> Result<CacheSettings, SettingsError> {
+        let bad = |option, given, expected| SettingsError::Cache {
+            option,
+            given,
+            expected,
+        };
+        let mebibytes = |name: &'static str| -> Result<Option<u64>, SettingsError> {
+            let read = |given: String| {
+                let number = given.parse();
+                number.map_err(|_| bad(name, given, "a number of MiB"))
+            };
+            self.one(name)?.map(read).transpose()
+        };
+        let mut cache = CacheSettings::new(directory);
+        cache.kept = cache.kept.with_limits(
+            mebibytes("cache_object_mib_max")?,
+            mebibytes("cache_total_mib_max")?,
+        );
+        if let Some(given) = self.one("cache_when_full")? {
+            cache.kept.when_full = given
+                .parse()
+                .map_err(|()| bad("cache_when_full", given, "`forget` or `refuse`"))?;
+        }
+        if let Some(given) = self.one("cache_public")? {
+            cache.public = match given.to_ascii_lowercase().as_str() {
+                "true" | "yes" | "on" | "1" => true,
+                "false" | "no" | "off" | "0" => false,
+                _ => return Err(bad("cache_public", given, "`true` or `false`")),
+            };
+        }
+        Ok(cache)
+    }
+
     /// Values separated by white space or commas.
     fn or_all(&self, given: &[String], name: &str) -> Result<Vec<String>, ConfigError> {
         let text = if given.iter().all(|given| given.trim().is_empty()) {
@@ -386,6 +458,34 @@ mod tests {
         assert_eq!(settings.listen, ["[::]:9".parse().unwrap()]);
         assert_eq!(settings.database, Database::Sqlite("/x.db".into()));
         assert_eq!(settings.organisation, "Us");
+    }
+
+    #[test]
+    fn a_network_cache_is_a_directory_with_limits() {
+        let file = "[master]\ncache_directory = /c\ncache_object_mib_max = 3\n\
+                    cache-total-mib-max = 5\ncache_when_full = refuse\ncache_public = true\n";
+        let cache = resolve(&Given::default(), file).unwrap().cache.unwrap();
+        assert_eq!(cache.kept.content, Path::new("/c/data"));
+        assert_eq!(cache.kept.metadata, Path::new("/c/dir"));
+        let bytes = [cache.kept.object_bytes_max, cache.kept.total_bytes_max];
+        assert_eq!(bytes, [3 << 20, 5 << 20]);
+        assert_eq!(cache.kept.when_full, network_cache::WhenFull::Refuse);
+        assert!(cache.public && !cache.kept.takes_unsigned);
+        let given = Given {
+            cache_directory: Some("/given".into()),
+            ..Given::default()
+        };
+        let cache = resolve(&given, "").unwrap().cache.unwrap();
+        assert_eq!(cache, CacheSettings::new(Path::new("/given")));
+        for bad in [
+            "cache_object_mib_max = 3G",
+            "cache_total_mib_max = -1",
+            "cache_when_full = later",
+            "cache_public = everybody",
+        ] {
+            let bad = resolve(&given, &format!("[master]\n{bad}\n"));
+            assert!(matches!(bad, Err(SettingsError::Cache { .. })), "{bad:?}");
+        }
     }
 
     #[test]

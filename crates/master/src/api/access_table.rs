@@ -24,6 +24,8 @@ use crate::store::{
 
 const RELEASE: &str = "https://example.com/software.cfg";
 const LEAVING: &str = "https://example.com/old.cfg";
+/// The SHA-512 of `hello`, which is in the network cache.
+const HELLO: &str = super::testing::HELLO;
 const TOKEN: &str = "hateoas/computer_module/Base_getComputerToken";
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/access.md");
 
@@ -487,6 +489,22 @@ fn calls(world: &World, api: Api, name: &str, verb: Verb) -> Option<Vec<(&'stati
                 ],
             ))
         }
+        "shacache" => one(Sent {
+            body: "hello".to_owned(),
+            ..query(name, &[])
+        }),
+        "shacache/{sum}" => one(Sent {
+            body: if verb == Verb::Put { "hello" } else { "" }.to_owned(),
+            ..query(&format!("shacache/{HELLO}"), &[])
+        }),
+        "shadir/{key}" => {
+            let text = json!({"sha512": HELLO}).to_string();
+            let body = match verb {
+                Verb::Put => json!([text, "c2ln"]),
+                _ => Json::Null,
+            };
+            one(call("shadir/some:key", &body))
+        }
         "Person_getCertificate" | "Person_requestComputer" => one(form(
             name,
             &[("access_token", "no such one"), ("title", "n")],
@@ -585,6 +603,7 @@ async fn every_endpoint_answers_each_caller_as_the_table_says() {
                 let method = match verb {
                     Verb::Get => Method::GET,
                     Verb::Post => Method::POST,
+                    Verb::Put => Method::PUT,
                 };
                 let caller = world.names[number].as_deref();
                 let rig = &world.rig;

@@ -1,8 +1,9 @@
 //! A request as handlers see it: who calls is known, the body is read.
 
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
 
 use slap_server::headers::text;
@@ -19,6 +20,11 @@ pub(crate) struct Call {
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// The body of a call whose handler reads it itself; locked because handlers are shared between
+    /// threads, which bodies are not.
+    pub(crate) stream: Mutex<Body>,
+    /// What the path has in the place of the name's braces, as it came.
+    pub(crate) parameter: String,
     /// Who calls.
     pub(crate) caller: Caller,
     /// Where the call comes from.
@@ -106,6 +112,12 @@ impl Call {
     /// A header's value, if it is text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         text(&self.headers, name)
+    }
+
+    /// The body of a call whose handler reads it itself; empty when it was taken.
+    pub(crate) fn take_stream(&self) -> Body {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *stream)
     }
 
     /// The fields of a form.

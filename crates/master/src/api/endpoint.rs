@@ -23,6 +23,8 @@ pub enum Api {
     Web,
     /// Streams of events.
     Events,
+    /// The network cache.
+    Cache,
     /// Health, metrics, what anybody may know.
     Public,
 }
@@ -36,6 +38,7 @@ impl Api {
             Api::Hateoas => "hateoas",
             Api::Web => "web",
             Api::Events => "events",
+            Api::Cache => "cache",
             Api::Public => "public",
         }
     }
@@ -48,6 +51,8 @@ pub enum Verb {
     Get,
     /// Writing.
     Post,
+    /// Writing what the path names.
+    Put,
 }
 
 impl Verb {
@@ -56,6 +61,7 @@ impl Verb {
         match self {
             Verb::Get => "get",
             Verb::Post => "post",
+            Verb::Put => "put",
         }
     }
 }
@@ -83,7 +89,8 @@ pub(crate) type Handler = fn(Arc<App>, Call) -> Answer;
 pub struct Endpoint {
     /// Its room.
     pub api: Api,
-    /// Its path without the slash at the beginning.
+    /// Its path without the slash at the beginning. A last part in braces stands for any text
+    /// without a slash, which is the call's parameter.
     pub name: &'static str,
     /// What is done with it.
     pub verb: Verb,
@@ -91,6 +98,8 @@ pub struct Endpoint {
     pub audience: Audience,
     /// The largest body it takes, in bytes.
     pub(crate) body_bytes_max: usize,
+    /// Whether the handler reads the body itself, in pieces, and bounds it.
+    pub(crate) streamed: bool,
     pub(crate) handler: Handler,
 }
 
@@ -114,6 +123,7 @@ impl Endpoint {
             verb: Verb::Get,
             audience: Audience::Known,
             body_bytes_max: 0,
+            streamed: false,
             handler,
         }
     }
@@ -127,13 +137,38 @@ impl Endpoint {
         }
     }
 
+    /// Something known callers put where the path says.
+    pub(crate) const fn put(api: Api, name: &'static str, handler: Handler) -> Self {
+        Endpoint {
+            verb: Verb::Put,
+            ..Endpoint::post(api, name, handler)
+        }
+    }
+
+    /// Whose body the handler reads itself.
+    pub(crate) const fn streamed(self) -> Self {
+        Endpoint {
+            streamed: true,
+            body_bytes_max: 0,
+            ..self
+        }
+    }
+
+    /// With bodies of so many bytes at most.
+    pub(crate) const fn up_to(self, body_bytes_max: usize) -> Self {
+        Endpoint {
+            body_bytes_max,
+            ..self
+        }
+    }
+
     /// For anybody.
     pub(crate) const fn public(self) -> Self {
         Endpoint {
             audience: Audience::Anybody,
             body_bytes_max: match self.verb {
                 Verb::Get => 0,
-                Verb::Post => PUBLIC_BODY_BYTES_MAX,
+                Verb::Post | Verb::Put => PUBLIC_BODY_BYTES_MAX,
             },
             ..self
         }
@@ -164,6 +199,7 @@ const ROOMS: &[&[Endpoint]] = &[
     super::json_rpc::ENDPOINTS,
     super::hateoas::ENDPOINTS,
     super::events::ENDPOINTS,
+    super::network_cache::ENDPOINTS,
 ];
 
 /// Everything that can be called.
@@ -176,6 +212,7 @@ pub fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
 pub(crate) struct Verbs {
     get: Option<Entry>,
     post: Option<Entry>,
+    put: Option<Entry>,
 }
 
 /// An endpoint, and its place in [`endpoints`].
@@ -190,19 +227,22 @@ impl Verbs {
         match verb {
             Verb::Get => self.get,
             Verb::Post => self.post,
+            Verb::Put => self.put,
         }
     }
 
     /// The room they belong to.
     pub(crate) fn room(&self) -> Option<Api> {
-        self.get.or(self.post).map(|entry| entry.endpoint.api)
+        let any = self.get.or(self.post).or(self.put);
+        any.map(|entry| entry.endpoint.api)
     }
 
     /// As the `Allow` header lists them.
     pub(crate) fn allow(&self) -> &'static str {
-        match (self.get.is_some(), self.post.is_some()) {
-            (true, true) => "OPTIONS, GET, HEAD, POST",
-            (true, false) => "OPTIONS, GET, HEAD",
+        match (self.get.is_some(), self.post.is_some(), self.put.is_some()) {
+            (true, true, _) => "OPTIONS, GET, HEAD, POST",
+            (true, false, true) => "OPTIONS, GET, HEAD, PUT",
+            (true, false, false) => "OPTIONS, GET, HEAD",
             _ => "OPTIONS, POST",
         }
     }
@@ -211,26 +251,45 @@ impl Verbs {
         match entry.endpoint.verb {
             Verb::Get => self.get = Some(entry),
             Verb::Post => self.post = Some(entry),
+            Verb::Put => self.put = Some(entry),
         }
     }
 }
 
 /// The table as requests are looked up in it.
-pub(crate) struct Table(HashMap<&'static str, Verbs>);
+#[derive(Default)]
+pub(crate) struct Table {
+    exact: HashMap<&'static str, Verbs>,
+    /// Those with a parameter, by what is before it.
+    below: HashMap<&'static str, Verbs>,
+}
 
 impl Table {
     pub(crate) fn new() -> Self {
-        let mut table: HashMap<&'static str, Verbs> = HashMap::new();
+        let mut table = Table::default();
         for (index, endpoint) in endpoints().enumerate() {
             let entry = Entry { index, endpoint };
-            table.entry(endpoint.name).or_default().add(entry);
+            let verbs = match endpoint.name.split_once('{') {
+                Some((before, _)) => table.below.entry(before),
+                None => table.exact.entry(endpoint.name),
+            };
+            verbs.or_default().add(entry);
         }
-        Table(table)
+        table
     }
 
-    /// What there is at a path, without its first slash.
-    pub(crate) fn find(&self, path: &str) -> Option<Verbs> {
-        self.0.get(path).copied()
+    /// What there is at a path, without its first slash, and the path's parameter, empty where there
+    /// is none. What is there by its own name comes first.
+    pub(crate) fn find<'a>(&self, path: &'a str) -> Option<(Verbs, &'a str)> {
+        if let Some(verbs) = self.exact.get(path) {
+            return Some((*verbs, ""));
+        }
+        let (before, parameter) = path.split_at(path.rfind('/')? + 1);
+        if parameter.is_empty() {
+            return None;
+        }
+        let verbs = self.below.get(before)?;
+        Some((*verbs, parameter))
     }
 }
 
@@ -253,11 +312,15 @@ mod tests {
     fn every_endpoint_is_found_by_its_own_path() {
         let table = Table::new();
         for (index, endpoint) in endpoints().enumerate() {
-            let found = table.find(endpoint.name).unwrap();
+            let (found, _) = table.find(endpoint.name).unwrap();
             let found = found.of(endpoint.verb).unwrap();
             assert_eq!(found.endpoint.name, endpoint.name);
             assert_eq!(found.index, index, "counted under its own name");
         }
         assert!(table.find("nothing-of-the-kind").is_none());
+        assert_eq!(table.find("shadir/some%3Akey").unwrap().1, "some%3Akey");
+        for nothing in ["shadir", "shadir/", "shadir/a/b", "elsewhere/a"] {
+            assert!(table.find(nothing).is_none(), "{nothing}");
+        }
     }
 }

@@ -166,11 +166,13 @@ async fn answer(
     if json_rpc::is_method_like(name) {
         visit.room = Api::JsonRpc;
     }
-    let verbs = app.table.find(name).ok_or_else(Problem::no_such_page)?;
+    let (verbs, parameter) = app.table.find(name).ok_or_else(Problem::no_such_page)?;
+    let parameter = parameter.to_owned();
     visit.room = verbs.room().unwrap_or(visit.room);
     let verb = match parts.method {
         Method::GET | Method::HEAD => Some(Verb::Get),
         Method::POST => Some(Verb::Post),
+        Method::PUT => Some(Verb::Put),
         _ => None,
     };
     let Some(entry) = verb.and_then(|verb| verbs.of(verb)) else {
@@ -189,7 +191,7 @@ async fn answer(
             "This port is for proxies in front of this Master; use its https address",
         ));
     }
-    if endpoint.verb == Verb::Post
+    if endpoint.verb != Verb::Get
         && comes_from_another_site(&parts.headers, &visit.origin, &app.place.public_url)
     {
         return Err(Problem::forbidden(
@@ -198,12 +200,20 @@ async fn answer(
     }
     visit.caller = app.auth.caller(&parts.headers, &visit.origin.peer).await?;
     admit(endpoint, visit)?;
-    let body = read(app, endpoint, &parts.headers, body).await?;
+    let (body, stream) = match endpoint.streamed {
+        true => (Bytes::new(), body),
+        false => (
+            read(app, endpoint, &parts.headers, body).await?,
+            Body::empty(),
+        ),
+    };
     let call = Call {
         endpoint,
         query: parts.uri.query().unwrap_or_default().to_owned(),
         headers: parts.headers,
         body,
+        stream: std::sync::Mutex::new(stream),
+        parameter,
         caller: visit.caller,
         origin: visit.origin.clone(),
     };
@@ -266,7 +276,7 @@ async fn read(
 /// A refusal as the room shows it.
 fn refuse(app: &App, api: Api, problem: &Problem) -> Response {
     match api {
-        Api::Slap | Api::Public | Api::Events | Api::Web => problem::page(problem),
+        Api::Slap | Api::Public | Api::Events | Api::Cache | Api::Web => problem::page(problem),
         Api::Hateoas => hateoas::refuse(problem, &app.place.public_url),
         Api::JsonRpc => json_rpc::refuse(problem),
     }

@@ -15,6 +15,7 @@ mod events;
 mod hateoas;
 mod json_rpc;
 mod metrics;
+mod network_cache;
 mod problem;
 pub(crate) mod reply;
 mod slap;
@@ -35,6 +36,7 @@ pub use endpoint::{Api, Audience, Endpoint, Verb, endpoints};
 use entrance::Large;
 pub(crate) use entrance::router;
 use metrics::Metrics;
+pub(crate) use network_cache::Cache;
 
 /// What the entrance needs to know of the configuration.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +65,8 @@ pub(crate) struct App {
     streams: events::Streams,
     table: Table,
     large: Large,
+    /// The network cache, if this Master keeps one.
+    cache: Option<Cache>,
 }
 
 impl App {
@@ -84,6 +88,12 @@ impl App {
             streams: events::Streams::default(),
             table: Table::new(),
             large: Large::default(),
+            cache: None,
         }
+    }
+
+    /// With a network cache.
+    pub(crate) fn with_cache(self, cache: Option<Cache>) -> Self {
+        App { cache, ..self }
     }
 }

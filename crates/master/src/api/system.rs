@@ -6,7 +6,7 @@ use axum::response::Response;
 use slap_server::Problem;
 
 use super::endpoint::handler;
-use super::{Api, App, Call, Endpoint, reply};
+use super::{Api, App, Cache, Call, Endpoint, reply};
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint::get(Api::Public, "healthz", handler!(healthy)).public(),
@@ -27,6 +27,7 @@ async fn ready(app: Arc<App>, _call: Call) -> Result<Response, Problem> {
 
 async fn metrics(app: Arc<App>, _call: Call) -> Result<Response, Problem> {
     let counts = app.store.counts().await?;
+    let [cached, cached_bytes] = app.cache.as_ref().map_or([0, 0], Cache::gauges);
     let text = app.metrics.text(&[
         ("slapos_master_nodes", "Compute nodes.", counts.nodes),
         (
@@ -49,6 +50,12 @@ async fn metrics(app: Arc<App>, _call: Call) -> Result<Response, Problem> {
             "Open streams of events.",
             i64::try_from(app.streams.count()).unwrap_or(i64::MAX),
         ),
+        (
+            "slapos_master_cache_objects",
+            "Objects in the network cache.",
+            cached,
+        ),
+        ("slapos_master_cache_bytes", "Their bytes.", cached_bytes),
     ]);
     Ok(reply::with(
         axum::http::StatusCode::OK,

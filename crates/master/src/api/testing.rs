@@ -19,7 +19,9 @@ use serde_json::Value as Json;
 use slap::{Value, marshal};
 use tower::Service;
 
-use super::{App, Place, router};
+use network_cache::NetworkCache;
+
+use super::{App, Cache, Place, router};
 use crate::auth::Auth;
 use crate::domain::{
     Caller, CertificateOwner, Clock, NodeKind, NodeReference, PersonKey, ProjectKey, Role,
@@ -29,6 +31,34 @@ use crate::events::Hub;
 use crate::pki::{Authority, Sealer};
 use crate::server::Peer;
 use crate::store::{Database, NewCertificate, NewPerson, Store};
+
+/// The SHA-512 of `hello`.
+pub const HELLO: &str = "9b71d224bd62f3785d96d46ad3ea3d73319bfbc2890caadae2dff72519673ca7\
+                         2323c3d99ba5c11d7c7acc6e14b8c5da0c4663475c2e5c3adef46f73bcdec043";
+
+/// A network cache with `hello` in it, and an entry about it under `some:key`.
+async fn app_cache(directory: &std::path::Path) -> Cache {
+    let settings = network_cache::Settings::new(directory.join("data"), directory.join("dir"));
+    let kept = NetworkCache::open(&settings).unwrap();
+    kept.take(None, &HeaderMap::new(), Body::from("hello"))
+        .await
+        .unwrap();
+    let text = serde_json::json!({"sha512": HELLO}).to_string();
+    let body = serde_json::json!([text, "c2ln"]).to_string();
+    let json = [("content-type", "application/json")].map(|(name, value)| {
+        (
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        )
+    });
+    kept.add_entry("some:key", &json.into_iter().collect(), &body.into(), "x")
+        .await
+        .unwrap();
+    Cache {
+        kept,
+        public: false,
+    }
+}
 
 /// When tests begin: some day in 2026.
 pub const START: Timestamp = Timestamp(1_780_000_000_000_000);
@@ -115,6 +145,8 @@ impl Rig {
             "0123456789abcdef0123456789abcdef".to_owned(),
             "epoch".to_owned(),
         );
+        let cache = app_cache(directory.path()).await;
+        let app = app.with_cache(Some(cache));
         let app = Arc::new(app);
         let rig = Rig {
             router: router(Arc::clone(&app)),

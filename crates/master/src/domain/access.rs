@@ -62,10 +62,12 @@ pub enum Action {
     TakeInstanceKey,
     /// Change a tree: its upgrades, its state.
     ManageTree,
+    /// Give objects and entries to the network cache.
+    FillCache,
 }
 
 /// Every action, for tables.
-pub const ACTIONS: [Action; 14] = [
+pub const ACTIONS: [Action; 15] = [
     Action::Administrate,
     Action::ActAsPerson,
     Action::SeeProject,
@@ -80,6 +82,7 @@ pub const ACTIONS: [Action; 14] = [
     Action::ReportInstance,
     Action::TakeInstanceKey,
     Action::ManageTree,
+    Action::FillCache,
 ];
 
 /// What is known of the subject of a call, and of the caller's relation to it. What does not apply
@@ -154,6 +157,8 @@ fn person_may(person: PersonKey, action: Action, facts: &Facts) -> bool {
         Action::ActAsPerson => owner,
         Action::SeeProject | Action::RequestTree | Action::SeeNode => member,
         Action::ManageProject | Action::Supply | Action::ManageNode => manager,
+        // What is given is read by all projects: it takes who answers for one of them.
+        Action::FillCache => manager,
         // A tree is its owner's as long as the owner belongs to the project; the project's managers
         // look after all of them.
         Action::SeeInstance | Action::ActAsInstance | Action::ManageTree => {
@@ -166,7 +171,7 @@ fn person_may(person: PersonKey, action: Action, facts: &Facts) -> bool {
 
 fn node_may(action: Action, facts: &Facts) -> bool {
     match action {
-        Action::SeeNode | Action::ActAsNode => true,
+        Action::SeeNode | Action::ActAsNode | Action::FillCache => true,
         Action::SeeInstance
         | Action::ActAsInstance
         | Action::ReportInstance
@@ -198,6 +203,8 @@ fn sees(caller: Caller, action: Action, facts: &Facts) -> bool {
     );
     match caller {
         Caller::Anonymous => false,
+        // Everybody known may read it.
+        _ if action == Action::FillCache => true,
         Caller::Master => true,
         Caller::Person {
             administrator: true,

@@ -7,18 +7,24 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::stream::{Activity, State};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// A body that comes so fast may take as long as it needs, in bytes for each second: large ones are
+/// no slow ones.
+const BYTES_PER_SECOND_MIN: u64 = 64 << 10;
+
 /// The body of a request, which must be complete in time.
 pub(super) struct RequestBody {
     inner: Incoming,
     limit: Duration,
-    /// Runs since the first time that the router had to wait.
-    deadline: Option<Pin<Box<Sleep>>>,
+    /// What has come.
+    bytes: u64,
+    /// When the router had to wait for the first time, and until when it does.
+    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl RequestBody {
@@ -30,7 +36,8 @@ impl RequestBody {
         axum::body::Body::new(RequestBody {
             inner,
             limit,
-            deadline: None,
+            bytes: 0,
+            waiting: None,
         })
     }
 }
@@ -44,12 +51,21 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
+            if let Some(Ok(frame)) = &frame {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                self.bytes += u64::try_from(bytes).unwrap_or_default();
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let limit = self.limit;
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let limit = self.limit + Duration::from_secs(self.bytes / BYTES_PER_SECOND_MIN);
+        let (since, deadline) = self.waiting.get_or_insert_with(|| {
+            let now = Instant::now();
+            (now, Box::pin(tokio::time::sleep_until(now + limit)))
+        });
+        let end = *since + limit;
+        if deadline.deadline() != end {
+            deadline.as_mut().reset(end);
+        }
         deadline.as_mut().poll(cx).map(|()| {
             Some(Err(format!(
                 "the body of the request did not arrive within {} s",

@@ -59,7 +59,8 @@ pub struct Limits {
     pub head: Duration,
     /// Size of the head of a request, in bytes.
     pub head_bytes: usize,
-    /// For the whole body of a request, from when the router first had to wait for it.
+    /// For the whole body of a request, from when the router first had to wait for it; more for what
+    /// comes fast enough.
     pub body: Duration,
     /// How long a connection stays open between two requests.
     pub idle: Duration,

@@ -7,6 +7,7 @@
 
 mod audit;
 mod backup;
+mod cached;
 mod certificates;
 mod changes;
 mod check;

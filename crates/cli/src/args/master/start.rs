@@ -81,6 +81,9 @@ pub(crate) struct Start {
     /// Whom a new certificate authority is made for
     #[arg(long, value_name = "NAME", env = "SLAPOS_MASTER_ORGANISATION")]
     pub(crate) organisation: Option<String>,
+    /// Keep a network cache there, at /shacache and /shadir; its limits are in section [master]
+    #[arg(long, value_name = "DIRECTORY", env = "SLAPOS_MASTER_CACHE_DIRECTORY")]
+    pub(crate) cache_directory: Option<PathBuf>,
     /// Stop when the process that started it ends
     #[arg(long, hide = true)]
     pub(crate) with_parent: bool,

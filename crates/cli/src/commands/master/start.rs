@@ -42,6 +42,7 @@ fn read(arguments: &Start) -> Result<Settings, Failure> {
         certificate: home(&arguments.certificate),
         key: home(&arguments.key),
         organisation: arguments.organisation.clone(),
+        cache_directory: home(&arguments.cache_directory),
     };
     Settings::resolve(&given, &config, Path::new(DATA_DIR)).map_err(|error| Failure::of(&error))
 }

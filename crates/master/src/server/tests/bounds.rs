@@ -144,6 +144,26 @@ fn a_body_that_does_not_arrive_is_given_up() {
 }
 
 #[test]
+fn a_body_that_comes_fast_enough_may_take_longer() {
+    let server = Running::plain(Limits {
+        body: SHORT,
+        idle: SHORT,
+        head: SHORT,
+        ..Limits::default()
+    });
+    let mut stream = server.connect();
+    let head = "POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 600001\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&[b'x'; 600_000]).unwrap();
+    // Another connection passes the limit meanwhile, twice.
+    for _ in 0..2 {
+        assert_eq!(rest(&mut server.connect()), "");
+    }
+    stream.write_all(b"x").unwrap();
+    assert_eq!(receive(&mut stream).1, "600001");
+}
+
+#[test]
 fn who_is_refused_while_sending_reads_the_answer() {
     let server = Running::plain(Limits::default());
     let mut stream = server.connect();
