@@ -643,3 +643,39 @@ fn master_is(rig: &Rig, state: &str) {
         }
     });
 }
+
+/// N 3.6: the supervisor tells of a process that does not come back; nobody waits for the next look.
+#[test]
+fn a_service_that_dies_for_good_is_known_at_once() {
+    let rig = rig();
+    let (_agent, release) = with_release(&rig);
+    rig.request("one", &release, &[]);
+    published(&rig, "one", "hello");
+    let id = place(&rig, "one");
+    runs_once(&rig, &id);
+    // The next look is farther away than the patience of this test: the supervisor is heard.
+    let far = |task: &Json| task["due_seconds"].as_u64() > Some(2 * SOON.as_secs());
+    task_is(&rig, "services", "is done rarely", far);
+
+    // It cannot be executed again, and that this was changed has been looked at.
+    let script = rig.partition(&id).join("etc/service/watched");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o644)).unwrap();
+    let seen = rig.path().join("seen");
+    let promise = rig.partition(&id).join("etc/promise/added");
+    fs::write(&promise, format!("#!/bin/sh\ntouch {}\n", seen.display())).unwrap();
+    fs::set_permissions(&promise, fs::Permissions::from_mode(0o755)).unwrap();
+    eventually("the new promise is checked", SOON, || fs::metadata(&seen));
+    task_is(&rig, &format!("partition {id}"), "is done", |task| {
+        task["state"] == "scheduled"
+    });
+    let banged = rig.partition(&id).join(".slapos_latest_bang_timestamp");
+    assert!(!banged.exists());
+
+    for process in rig.services(&id, "sleep 1000002") {
+        kill(process.pid, Signal::KILL);
+    }
+    eventually("the bang", SOON, || fs::metadata(&banged));
+    // What a look finds is looked at again soon; there was none.
+    let services = task(&rig, "services");
+    assert!(far(&services), "{services}");
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use slap::PartitionId;
 use supervisor::config::{AutoRestart, LogConfig, PartitionOwner};
 use supervisor::fault::FaultCode;
-use supervisor::{Client, ClientError, GroupConfig, ProcessState, ProgramConfig};
+use supervisor::{Change, Client, ClientError, GroupConfig, ProcessState, ProgramConfig};
 
 use crate::config::NodeConfig;
 use crate::firewalld::FirewallProgram;
@@ -68,6 +68,29 @@ pub(crate) struct Needs {
     pub(crate) killed: BTreeMap<String, Vec<String>>,
     /// By group, a watched process that does not stay up.
     pub(crate) dying: BTreeMap<String, String>,
+}
+
+impl Needs {
+    /// Whether nobody needs anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.dormant.is_empty() && self.killed.is_empty() && self.dying.is_empty()
+    }
+}
+
+/// How often a watched process is started again before it counts as one that does not stay up.
+const RESTARTS_MAX: u32 = 1;
+
+/// Whether the end of a process is a reason to look after its partition: it is not started again by
+/// itself, although it shall run, or again and again.
+pub(crate) fn needs_somebody(end: &Change) -> bool {
+    let is_watched = end.name.contains(WATCHED);
+    match end.now {
+        ProcessState::Fatal => is_watched,
+        // One that ended by itself has done its work.
+        ProcessState::Exited => is_watched || end.exitstatus.is_some_and(|status| status < 0),
+        ProcessState::Backoff => is_watched && end.restarts > RESTARTS_MAX,
+        _ => false,
+    }
 }
 
 /// What became of starting a partition.
@@ -517,6 +540,35 @@ mod tests {
             [("a", false), ("b", false), ("both", true), ("c-1.sh", true)]
         );
         assert_eq!(found.warnings.len(), 2);
+    }
+
+    #[test]
+    fn who_does_not_come_back_by_itself_needs_somebody() {
+        let end = |name: &str, now, exitstatus, restarts| Change {
+            group: "slappart0".into(),
+            name: name.into(),
+            from: ProcessState::Running,
+            to: ProcessState::Exited,
+            now,
+            pid: 7,
+            exitstatus,
+            restarts,
+        };
+        use ProcessState::{Backoff, Exited, Fatal, Running};
+        for (name, now, status, restarts, needs) in [
+            ("a-on-watch", Backoff, Some(0), 1, false),
+            ("a-on-watch", Backoff, Some(0), 2, true),
+            ("a-on-watch", Fatal, None, 0, true),
+            ("a-on-watch", Exited, Some(0), 0, true),
+            ("a-on-watch", Running, None, 0, false),
+            ("once", Exited, Some(0), 0, false),
+            ("once", Exited, Some(3), 0, false),
+            ("once", Exited, Some(-1), 0, true),
+            ("once", Fatal, None, 0, false),
+        ] {
+            let end = end(name, now, status, restarts);
+            assert_eq!(needs_somebody(&end), needs, "{end:?}");
+        }
     }
 
     #[test]

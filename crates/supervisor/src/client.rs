@@ -185,6 +185,11 @@ impl Client {
         self
     }
 
+    /// How long a call that answers at once may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The control socket.
     pub fn socket(&self) -> &Path {
         &self.socket
@@ -237,7 +242,7 @@ impl Client {
         }
     }
 
-    fn connect(&self, deadline: Instant) -> Result<UnixStream, ClientError> {
+    pub(crate) fn connect(&self, deadline: Instant) -> Result<UnixStream, ClientError> {
         let failed = |source| ClientError::Connect {
             socket: self.socket.clone(),
             source,
@@ -715,14 +720,30 @@ fn read_response(stream: &mut UnixStream, deadline: Instant) -> io::Result<(u16,
 
 /// Copies a chunked body; `Err(status)` when the answer is not 200.
 fn copy_chunks(reader: &mut impl io::BufRead, out: &mut dyn Write) -> io::Result<Result<(), u16>> {
-    let invalid = || io::Error::new(io::ErrorKind::InvalidData, "not a chunked answer");
+    if let Err(status) = read_stream_head(reader)? {
+        return Ok(Err(status));
+    }
+    while let Some(length) = next_chunk(reader)? {
+        io::copy(&mut reader.take(length), out)?;
+        out.flush()?;
+        end_chunk(reader)?;
+    }
+    Ok(Ok(()))
+}
+
+fn not_chunked() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "not a chunked answer")
+}
+
+/// The head of a stream; the status when it is not one of success.
+pub(crate) fn read_stream_head(reader: &mut impl io::BufRead) -> io::Result<Result<(), u16>> {
     let mut line = String::new();
     reader.take(1024).read_line(&mut line)?;
     let status: u16 = line
         .split(' ')
         .nth(1)
         .and_then(|s| s.parse().ok())
-        .ok_or_else(invalid)?;
+        .ok_or_else(not_chunked)?;
     if status != 200 {
         return Ok(Err(status));
     }
@@ -732,19 +753,21 @@ fn copy_chunks(reader: &mut impl io::BufRead, out: &mut dyn Write) -> io::Result
             break;
         }
     }
-    loop {
-        line.clear();
-        if reader.take(64).read_line(&mut line)? == 0 {
-            return Ok(Ok(()));
-        }
-        let length = u64::from_str_radix(line.trim(), 16).map_err(|_| invalid())?;
-        if length == 0 {
-            return Ok(Ok(()));
-        }
-        io::copy(&mut reader.take(length), out)?;
-        out.flush()?;
-        line.clear();
-        reader.take(2).read_line(&mut line)?;
+    Ok(Ok(()))
+}
+
+/// The length of the chunk that follows; `None` at the end.
+pub(crate) fn next_chunk(reader: &mut impl io::BufRead) -> io::Result<Option<u64>> {
+    let mut line = String::new();
+    if reader.take(64).read_line(&mut line)? == 0 {
+        return Ok(None);
     }
+    let length = u64::from_str_radix(line.trim(), 16).map_err(|_| not_chunked())?;
+    Ok((length > 0).then_some(length))
+}
+
+/// What follows a chunk.
+pub(crate) fn end_chunk(reader: &mut impl io::BufRead) -> io::Result<()> {
+    reader.take(2).read_line(&mut String::new()).map(drop)
 }
 use std::io::BufRead as _;

@@ -22,6 +22,7 @@
 //! * Logs are never written through links. Control characters in them are replaced in XML-RPC,
 //!   where upstream sends a document that its own client cannot read.
 //! * `stopProcessGroup` also waits for what was already stopping.
+//! * `GET /steps` on the socket tells of each step of a process as it happens ([`Client::listen`]).
 //! * After the daemon was killed, the exit code of a process that it had started is unknown (-1).
 //! * Event listeners (the node looks after watched services itself), `fcgi-program`, syslog, TCP
 //!   sockets and passwords do not exist.
@@ -35,6 +36,7 @@ pub mod fault;
 mod http;
 mod journal;
 mod launch;
+mod listen;
 mod logfile;
 mod procfs;
 mod spawn;
@@ -45,5 +47,6 @@ mod xmlrpc;
 pub use client::{Client, ClientError};
 pub use config::{GroupConfig, ProgramConfig};
 pub use launch::{LaunchError, ensure_running};
+pub use listen::{Change, Ear, Heard, Hush};
 pub use state::ProcessState;
 pub use xmlrpc::Value;

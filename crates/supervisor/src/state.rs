@@ -132,6 +132,17 @@ pub(crate) enum Stop {
     Signal,
 }
 
+/// A step from one state to another, as supervisord tells its listeners of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) from: ProcessState,
+    pub(crate) to: ProcessState,
+    /// Starts that failed in a row.
+    pub(crate) tries: u32,
+    /// Whether the exit code is one that was expected.
+    pub(crate) expected: bool,
+}
+
 /// One process's state. It survives the daemon in the state file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machine {
@@ -147,6 +158,9 @@ pub(crate) struct Machine {
     pub(crate) spawnerr: Option<String>,
     /// Exit code of the last run, -1 for a signal.
     pub(crate) exitstatus: Option<i32>,
+    /// Steps nobody was told of yet.
+    #[serde(skip)]
+    steps: Vec<Step>,
 }
 
 impl Default for Machine {
@@ -159,6 +173,7 @@ impl Default for Machine {
             restarts: 0,
             spawnerr: None,
             exitstatus: None,
+            steps: Vec::new(),
         }
     }
 }
@@ -172,6 +187,33 @@ impl Machine {
         self.deadline
     }
 
+    /// How often it was started again since the last healthy run.
+    pub(crate) fn restarts(&self) -> u32 {
+        self.restarts
+    }
+
+    /// The steps since the last call, in order.
+    pub(crate) fn take_steps(&mut self) -> Vec<Step> {
+        std::mem::take(&mut self.steps)
+    }
+
+    fn step(&mut self, from: ProcessState, to: ProcessState) {
+        self.steps.push(Step {
+            from,
+            to,
+            tries: self.failures,
+            expected: true,
+        });
+    }
+
+    /// Its state as supervisord has it: the pause after a run that ended is none of its own there.
+    fn told(&self) -> ProcessState {
+        match self.state {
+            ProcessState::Backoff if self.failures == 0 => ProcessState::Exited,
+            state => state,
+        }
+    }
+
     /// A new order to start, given to a process at rest: earlier failures are forgotten.
     pub(crate) fn ordered_to_start(&mut self) {
         self.failures = 0;
@@ -180,6 +222,7 @@ impl Machine {
 
     /// It was executed.
     pub(crate) fn spawned(&mut self, rules: &ProgramConfig, now: Millis) {
+        self.step(self.told(), ProcessState::Starting);
         self.started = now;
         self.spawnerr = None;
         self.exitstatus = None;
@@ -194,6 +237,7 @@ impl Machine {
     /// It could not be executed.
     pub(crate) fn spawn_failed(&mut self, rules: &ProgramConfig, now: Millis, reason: String) {
         self.exitstatus = None;
+        self.step(self.told(), ProcessState::Starting);
         self.failed(rules, now, reason);
     }
 
@@ -203,6 +247,7 @@ impl Machine {
         match self.state {
             ProcessState::Stopping => {
                 self.exitstatus = Some(status);
+                self.step(ProcessState::Stopping, ProcessState::Stopped);
                 self.rest(ProcessState::Stopped);
             }
             ProcessState::Starting if lived < u64::from(rules.startsecs) * 1_000 => {
@@ -216,6 +261,13 @@ impl Machine {
             ProcessState::Starting | ProcessState::Running => {
                 let expected = rules.exitcodes.contains(&status);
                 self.failures = 0;
+                if self.state == ProcessState::Starting {
+                    self.step(ProcessState::Starting, ProcessState::Running);
+                }
+                self.step(ProcessState::Running, ProcessState::Exited);
+                if let Some(step) = self.steps.last_mut() {
+                    step.expected = expected;
+                }
                 self.exitstatus = Some(status);
                 self.spawnerr = (!expected).then(|| format!("Bad exit code {status}"));
                 let again = match rules.autorestart {
@@ -244,10 +296,12 @@ impl Machine {
     pub(crate) fn stop(&mut self, rules: &ProgramConfig, now: Millis) -> Stop {
         match self.state {
             ProcessState::Backoff => {
+                self.step(self.told(), ProcessState::Stopped);
                 self.rest(ProcessState::Stopped);
                 Stop::Cancelled
             }
             ProcessState::Starting | ProcessState::Running => {
+                self.step(self.state, ProcessState::Stopping);
                 self.state = ProcessState::Stopping;
                 self.deadline = Some(now + u64::from(rules.stopwaitsecs) * 1_000);
                 Stop::Signal
@@ -283,6 +337,7 @@ impl Machine {
     }
 
     fn settle(&mut self) {
+        self.step(ProcessState::Starting, ProcessState::Running);
         self.state = ProcessState::Running;
         self.deadline = None;
         self.failures = 0;
@@ -298,7 +353,9 @@ impl Machine {
     fn failed(&mut self, rules: &ProgramConfig, now: Millis, reason: String) {
         self.spawnerr = Some(reason);
         self.failures = self.failures.saturating_add(1);
+        self.step(ProcessState::Starting, ProcessState::Backoff);
         if self.failures > rules.startretries {
+            self.step(ProcessState::Backoff, ProcessState::Fatal);
             self.rest(ProcessState::Fatal);
         } else {
             self.state = ProcessState::Backoff;
@@ -448,6 +505,7 @@ mod tests {
             let rules = rules(startsecs, startretries, autorestart);
             let mut m = Machine::default();
             let (mut now, mut alive, mut by_order) = (1_000, false, true);
+            let mut told = ProcessState::Stopped;
             for event in events {
                 match event {
                     Event::Start if m.state().is_stopped() => {
@@ -473,6 +531,12 @@ mod tests {
                     }
                     _ => {}
                 }
+                for step in m.take_steps() {
+                    prop_assert_eq!(step.from, told);
+                    prop_assert!(step.from != step.to);
+                    told = step.to;
+                }
+                prop_assert_eq!(told, m.told());
                 prop_assert_eq!(alive, m.state().is_signallable());
                 let waits = matches!(m.state(), ProcessState::Starting | ProcessState::Backoff | ProcessState::Stopping);
                 prop_assert_eq!(m.deadline().is_some(), waits);

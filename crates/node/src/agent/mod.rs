@@ -10,6 +10,7 @@
 //! later.
 
 mod agenda;
+mod exits;
 mod files;
 mod link;
 mod status;
@@ -40,6 +41,7 @@ use crate::promise::{self, Runners};
 use crate::software::{self, ZcBuildout};
 
 use agenda::{Agenda, Finish, Kind, Task, Why, Width};
+use exits::{End as ProcessEnd, Exits};
 use files::Files;
 use link::{Clock, Hearing, Link, News};
 use status::Answering;
@@ -71,6 +73,8 @@ enum Message {
     Ended(Task, Done),
     /// Files of a partition changed.
     Files(slap::PartitionId),
+    /// From the supervisor: a process ended, or it is to be asked how all are.
+    Process(ProcessEnd),
     /// Somebody wants to know what we do.
     Status(Sender<AgentStatus>),
     /// Look at the flags.
@@ -194,6 +198,7 @@ fn session(
     });
     let link = Link::listen(client.clone(), config.node.clone(), to.clone());
     let files = Files::listen(to.clone());
+    let exits = Exits::listen(&config.supervisor_socket(), to.clone());
     let answering = Answering::start(config, to.clone())
         .map_err(|error| {
             observer.event(&Event::Warning(&format!(
@@ -219,7 +224,8 @@ fn session(
         builder: &builder,
         runners: &runners,
         reported: &reported,
-        needs: Mutex::new(None),
+        needs: Mutex::default(),
+        exits: &exits,
         observer,
         cancel: &options.cancel,
     };
@@ -446,6 +452,14 @@ impl Agent<'_, '_> {
             Message::Files(id) => {
                 self.agenda.wake(&Task::Partition(id), Why::Files, now);
             }
+            Message::Process(end) => {
+                self.work.forget_needs();
+                let task = match end {
+                    ProcessEnd::Of(id) => Task::Partition(id),
+                    ProcessEnd::Unknown => Task::Services,
+                };
+                self.agenda.wake(&task, Why::Exit, now);
+            }
             Message::Status(reply) => {
                 let (config, agenda) = (self.work.config, &self.agenda);
                 let status = status::status(config, agenda, &self.clock, self.started, now);
@@ -515,6 +529,10 @@ impl Agent<'_, '_> {
         }
         if let (Task::Partition(id), Some(files)) = (task, self.files) {
             files.watch(self.work.config, id);
+        }
+        if *task == Task::Services {
+            // A supervisor that is there now may be another one.
+            self.work.exits.hurry();
         }
         self.agenda.finish(task, done.finish, now);
         for id in done.needy {

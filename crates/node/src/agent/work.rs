@@ -8,6 +8,7 @@ use slap::{InstanceState, PartitionId};
 use slap_client::Client;
 
 use super::agenda::{Finish, Task};
+use super::exits::Exits;
 use crate::cancel::Cancel;
 use crate::config::{NodeConfig, Overrides};
 use crate::format::{self, FormatConfig};
@@ -20,8 +21,11 @@ use crate::report::{Removal, Run as ReportRun};
 use crate::services::{Needs, Services};
 use crate::software::{self, Builder};
 
-/// Between two looks whether the supervisor still runs.
+/// Between two looks whether the supervisor still runs, where it does not tell, and while a process
+/// needs something.
 const SERVICES_PAUSE: Duration = Duration::from_secs(30);
+/// The same while it tells of each process that ends, and of its own end.
+const SERVICES_PAUSE_TOLD: Duration = Duration::from_secs(600);
 /// How old may be what is known of the supervisor's processes.
 const NEEDS_AGE_MAX: Duration = Duration::from_secs(2);
 /// Between two runs of format: addresses that somebody removed come back.
@@ -57,6 +61,15 @@ impl Wanted {
     }
 }
 
+/// What is known of the supervisor's groups.
+#[derive(Default)]
+pub(super) struct Known {
+    /// What they needed, and when that was asked.
+    last: Option<(Instant, Arc<Needs>)>,
+    /// What was asked before is no longer true.
+    forgotten: Option<Instant>,
+}
+
 /// What every task needs.
 pub(super) struct Work<'a> {
     pub(super) config: &'a NodeConfig,
@@ -64,8 +77,10 @@ pub(super) struct Work<'a> {
     pub(super) builder: &'a dyn Builder,
     pub(super) runners: &'a Runners,
     pub(super) reported: &'a Reported,
-    /// What the supervisor's groups needed, and when it was asked.
-    pub(super) needs: Mutex<Option<(Instant, Arc<Needs>)>>,
+    /// What the supervisor's groups needed.
+    pub(super) needs: Mutex<Known>,
+    /// The ear at the supervisor.
+    pub(super) exits: &'a Exits,
     pub(super) observer: &'a dyn Observer,
     pub(super) cancel: &'a Cancel,
 }
@@ -129,29 +144,44 @@ impl Work<'_> {
     fn services(&self) -> Result<Done, Error> {
         let services = Services::connect(self.config)?;
         let needs = self.look(&services);
+        let pause = if self.exits.are_heard() && needs.is_empty() {
+            SERVICES_PAUSE_TOLD
+        } else {
+            SERVICES_PAUSE
+        };
         let ask = needs.dormant.iter().chain(needs.killed.keys());
         let ask = ask.chain(needs.dying.keys());
         Ok(Done {
             needy: ask.filter_map(|group| group.parse().ok()).collect(),
-            ..done_for(SERVICES_PAUSE).into()
+            ..done_for(pause).into()
         })
     }
 
     /// What the supervisor's groups need, looked up now.
     fn look(&self, services: &Services<'_>) -> Arc<Needs> {
         let looked = (Instant::now(), Arc::new(services.needs()));
-        let mut last = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&last.insert(looked).1)
+        let mut known = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&known.last.insert(looked).1)
+    }
+
+    /// A process ended: what was known of all is no longer true.
+    pub(super) fn forget_needs(&self) {
+        let mut known = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
+        known.forgotten = Some(Instant::now());
     }
 
     /// The same as it was just now: the supervisor tells of all partitions at once, and promises of
     /// many may be due together.
     fn needs(&self, services: &Services<'_>) -> Arc<Needs> {
-        let last = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*last {
-            Some((when, needs)) if when.elapsed() < NEEDS_AGE_MAX => Arc::clone(needs),
+        let known = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
+        match &known.last {
+            Some((when, needs))
+                if when.elapsed() < NEEDS_AGE_MAX && known.forgotten < Some(*when) =>
+            {
+                Arc::clone(needs)
+            }
             _ => {
-                drop(last);
+                drop(known);
                 self.look(services)
             }
         }

@@ -161,13 +161,14 @@ impl Daemon {
             let Some(environment) = procfs::environment(pid) else {
                 continue;
             };
-            let Some((id, ..)) = idle
+            let Some(id) = idle
                 .iter()
                 .find(|(_, group, name)| self.is_of(&environment, group, name))
+                .map(|(id, ..)| *id)
             else {
                 continue;
             };
-            let Some(process) = self.processes.get_mut(id).filter(|p| p.run.is_none()) else {
+            let Some(process) = self.processes.get_mut(&id).filter(|p| p.run.is_none()) else {
                 continue;
             };
             let now = crate::clock::monotonic();
@@ -177,13 +178,14 @@ impl Daemon {
             let [stdout, stderr] = fifos;
             let stderr = stderr.filter(|e| Some(e) != stdout.as_ref());
             self.adopt(
-                *id,
+                id,
                 RunRecord {
                     pid,
                     start: stat.start,
                     fifos: [stdout, stderr],
                 },
             );
+            self.tell(id);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::logfile;
 use crate::xmlrpc::{self, Value};
 
 use super::deferred::Deferred;
+use super::events::Listening;
 use super::{Daemon, Source};
 
 /// More connections are refused. The socket is open to its owner only (0700).
@@ -26,15 +27,28 @@ const FIRST_TAIL: i64 = 1_024;
 pub(super) struct Connection {
     stream: UnixStream,
     input: Vec<u8>,
-    output: Vec<u8>,
+    pub(super) output: Vec<u8>,
     /// The call that is being waited for, and whether the connection stays open after it.
     waiting: Option<(Deferred, bool)>,
     /// The process and channel whose log is followed.
     follows: Option<(u64, usize)>,
+    /// The steps of processes that are told to it as they happen.
+    pub(super) listens: Option<Listening>,
     /// Close once everything is sent.
     closing: bool,
     /// Whether readiness to write is being waited for.
     wants_write: bool,
+}
+
+impl Connection {
+    /// Tells how many steps were not told, as soon as all before them were.
+    fn say_what_was_missed(&mut self) {
+        if let Some(listening) = &mut self.listens
+            && self.output.is_empty()
+        {
+            self.output.extend(listening.missed());
+        }
+    }
 }
 
 /// What a method gives back.
@@ -69,6 +83,7 @@ impl Daemon {
                     output: Vec::new(),
                     waiting: None,
                     follows: None,
+                    listens: None,
                     closing: false,
                     wants_write: false,
                 };
@@ -113,7 +128,10 @@ impl Daemon {
             let Some(connection) = self.connections.get_mut(&id) else {
                 return;
             };
-            if connection.waiting.is_some() || connection.follows.is_some() || connection.closing {
+            let busy = connection.waiting.is_some()
+                || connection.follows.is_some()
+                || connection.listens.is_some();
+            if busy || connection.closing {
                 // A client that sends on without reading its answers is not listened to.
                 if connection.input.len() > http::MAX_REQUEST {
                     self.connections.remove(&id);
@@ -142,6 +160,11 @@ impl Daemon {
             && request.method == "GET"
         {
             return self.follow(id, &http::percent_decode(path));
+        }
+        if let Some(path) = request.path.strip_prefix("/steps")
+            && request.method == "GET"
+        {
+            return self.begin_to_tell(id, path);
         }
         if request.path == "/mainlogtail" && request.method == "GET" {
             return match self.settings.logfile.clone() {
@@ -188,7 +211,14 @@ impl Daemon {
         );
     }
 
-    fn send(&mut self, id: u64, status: &str, content_type: &str, body: &[u8], keep: bool) {
+    pub(super) fn send(
+        &mut self,
+        id: u64,
+        status: &str,
+        content_type: &str,
+        body: &[u8],
+        keep: bool,
+    ) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection
                 .output
@@ -297,11 +327,11 @@ impl Daemon {
             if connection.output.is_empty() && !connection.closing {
                 continue;
             }
-            let mut sent = 0;
-            while sent < connection.output.len() {
-                match connection.stream.write(&connection.output[sent..]) {
+            // Once more when everything is sent: what was missed can be told then.
+            while !connection.output.is_empty() {
+                match connection.stream.write(&connection.output) {
                     Ok(0) => break,
-                    Ok(n) => sent += n,
+                    Ok(n) => drop(connection.output.drain(..n)),
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(_) => {
@@ -309,8 +339,8 @@ impl Daemon {
                         break;
                     }
                 }
+                connection.say_what_was_missed();
             }
-            connection.output.drain(..sent);
             let unsent = !connection.output.is_empty();
             if !unsent && connection.closing {
                 gone.push(*id);

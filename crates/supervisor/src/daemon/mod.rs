@@ -8,6 +8,7 @@ mod adopt;
 mod control;
 mod deferred;
 mod describe;
+mod events;
 mod log;
 mod methods;
 mod output;

@@ -178,6 +178,7 @@ impl Daemon {
                 }
             }
         }
+        self.tell(id);
     }
 
     fn try_spawn(&mut self, id: u64) -> Result<RunRecord, String> {
@@ -238,9 +239,17 @@ impl Daemon {
         let stop = process.machine.stop(&process.config, clock::monotonic());
         match stop {
             Stop::NotRunning => {}
-            Stop::Cancelled => self.dirty = true,
+            Stop::Cancelled => {
+                self.dirty = true;
+                self.tell(id);
+            }
             Stop::Signal => {
                 self.dirty = true;
+                // Told before it can have ended.
+                self.tell(id);
+                let Some(process) = self.processes.get(&id) else {
+                    return stop;
+                };
                 let (signal, whole_group) = (process.config.stopsignal, process.config.stopasgroup);
                 self.signal(id, signal, whole_group);
                 // A process that was suspended could not react.
@@ -288,7 +297,10 @@ impl Daemon {
             self.dirty = true;
             match process.machine.due(&process.config, now) {
                 Due::Nothing => {}
-                Due::Settled => self.log_success(id),
+                Due::Settled => {
+                    self.log_success(id);
+                    self.tell(id);
+                }
                 Due::Spawn => self.spawn(id, false),
                 Due::Kill => {
                     let (name, mut pid) = (process.namespec(), 0);
@@ -397,11 +409,14 @@ impl Daemon {
         let Some(process) = self.processes.get_mut(&id) else {
             return;
         };
-        process.run = None;
         process.stopped_at = clock::wall();
         process
             .machine
             .exited(&process.config, clock::monotonic(), status);
+        self.tell(id);
+        if let Some(process) = self.processes.get_mut(&id) {
+            process.run = None;
+        }
     }
 
     fn log_success(&mut self, id: u64) {
