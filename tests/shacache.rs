@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -82,7 +82,14 @@ fn connect(port: u16) -> TcpStream {
 
 fn read(mut stream: TcpStream) -> Answer {
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
+    if let Err(error) = stream.read_to_end(&mut bytes) {
+        let so_far = String::from_utf8_lossy(&bytes);
+        // Who breaks an answer off may do it rudely.
+        assert!(
+            error.kind() == ErrorKind::ConnectionReset && !bytes.is_empty(),
+            "{error} after {so_far:.300?}"
+        );
+    }
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let (head, body) = text
         .split_once("\r\n\r\n")
@@ -383,9 +390,9 @@ fn a_master_killed_during_an_upload_leaves_no_half_object() {
     });
     rig.kill_master();
     rig.start_master();
-    assert_eq!(names(&place, "data"), std::slice::from_ref(&sum));
     let path = format!("/shacache/cache/{sum}");
     let found = ask(&rig, "GET", &path, &[], b"");
+    assert_eq!(names(&place, "data"), std::slice::from_ref(&sum));
     assert_eq!(found.body.as_bytes(), whole);
     let tag = found.headers["etag"].clone();
     let known = ask(&rig, "GET", &path, &[&format!("If-None-Match: {tag}")], b"");
@@ -421,6 +428,82 @@ fn a_master_killed_during_an_upload_leaves_no_half_object() {
         assert_eq!(sums.len(), 1, "{sums:?}");
     });
     assert_eq!(names(&place, "data").len(), 2);
+}
+
+#[test]
+fn what_is_not_here_is_fetched_from_the_cache_behind_and_kept() {
+    const JSON: &str = "Content-Type: application/json";
+    let (behind, place_behind) = rig(&[]);
+    let url = format!("{}shacache", behind.master_url());
+    let (rig, place) = rig(&[
+        &format!("shacache_upstream_cache_url = {url}/cache"),
+        &format!("shacache-upstream-dir-url = {url}/dir/"),
+    ]);
+    let get = |path: &str, headers: &[&str]| ask(&rig, "GET", path, headers, b"");
+    assert_eq!(get("/shacache/dir/key", &[]).status, 404);
+    assert_eq!(get(&format!("/shacache/cache/{HELLO}"), &[]).status, 404);
+    let give = |content: &[u8], key: &str| {
+        let sum = ask(&behind, "POST", "/shacache/cache", &[], content).body;
+        let path = format!("/shacache/dir/{key}");
+        let answer = ask(&behind, "PUT", &path, &[JSON], &entry(&sum, "c2ln"));
+        assert_eq!(answer.status, 201, "{answer:?}");
+        sum
+    };
+    let large = vec![b'l'; 5_000_000];
+    let (one, two) = (give(&large, "key"), give(b"hello", "key"));
+    let three = give(&vec![b's'; 2_000_000], "other");
+
+    // What it gives, and what is there.
+    let theirs = ask(&behind, "GET", "/shacache/dir/key", &[], b"").body;
+    assert_eq!(get("/shacache/dir/key", &[]).body, theirs);
+    let path = format!("/shacache/cache/{one}");
+    let passed_on = get(&path, &[]);
+    assert_eq!(passed_on.body.as_bytes(), large);
+    assert_eq!(passed_on.headers["content-length"], "5000000");
+    eventually("it is kept", SOON, || {
+        let names = names(&place, "data");
+        if names == std::slice::from_ref(&one) {
+            Ok(())
+        } else {
+            Err(names)
+        }
+    });
+    // A part of what is not here yet.
+    let part = get(&format!("/shacache/cache/{two}"), &["Range: bytes=1-2"]);
+    assert_eq!((part.status, part.body.as_str()), (206, "el"));
+
+    // What is not what its name says is not passed on as a whole, and not kept.
+    let file = place_behind.path().join("data").join(&three);
+    fs::write(&file, vec![b't'; 2_000_000]).unwrap();
+    let path_of_three = format!("/shacache/cache/{three}");
+    let broken = get(&path_of_three, &[]);
+    assert_eq!(broken.headers["content-length"], "2000000");
+    assert!(broken.body.len() < 2_000_000);
+    eventually("nothing of it is kept", SOON, || {
+        let found = names(&place, "data");
+        if found.len() == 2 { Ok(()) } else { Err(found) }
+    });
+
+    // One's own entries stand beside those; without the other cache there is what is here.
+    let own = ask(
+        &rig,
+        "PUT",
+        "/shacache/dir/key",
+        &[JSON],
+        &entry(&one, "b3du"),
+    );
+    assert_eq!(own.status, 201, "{own:?}");
+    behind.kill_master();
+    let list: Vec<(String, String)> =
+        serde_json::from_str(&get("/shacache/dir/key", &[]).body).unwrap();
+    let signatures: Vec<&str> = list
+        .iter()
+        .map(|(_, signature)| signature.as_str())
+        .collect();
+    assert_eq!(signatures, ["b3du", "c2ln", "c2ln"]);
+    assert_eq!(get(&path, &[]).body.len(), large.len());
+    assert_eq!(get("/shacache/dir/elsewhere", &[]).status, 502);
+    assert_eq!(get(&path_of_three, &[]).status, 502);
 }
 
 /// Runs the released library's side.

@@ -147,6 +147,7 @@ fn run(
         .build()
         .map_err(ServeError::Start)?;
     let store = Arc::new(open(&settings.database)?);
+    let cache = settings.cache.as_ref().map(open_cache).transpose()?;
     let result = runtime.block_on(async {
         // Whoever asks to stop while we start is heard.
         let asked = asked_to_stop(shutdown, signals)?;
@@ -183,7 +184,6 @@ fn run(
                 path: socket,
                 source,
             })?;
-        let cache = settings.cache.as_ref().map(open_cache).transpose()?;
         let app = App::new(
             Arc::clone(&store),
             auth,

@@ -9,16 +9,24 @@ use axum::response::Response;
 use slap_server::headers::text;
 use slap_server::json::{self, Spacing};
 use slap_server::{PAGE_TYPE, Problem};
+use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use crate::body::{self, FileBody};
+use crate::behind::{Behind, Coming};
+use crate::body::{self, FileBody, PassedOn};
 use crate::rules::{self, Entry, Key, Sum, Wanted};
 use crate::store::{Store, Upload};
 use crate::{CacheError, OpenError, Settings};
 
+/// Pieces of an object that wait for whoever takes them.
+const PIECES_MAX: usize = 4;
+
 /// A cache, as the Masters ask it. Clones are the same one.
 #[derive(Debug, Clone)]
-pub struct NetworkCache(Arc<Store>);
+pub struct NetworkCache {
+    store: Arc<Store>,
+    behind: Option<Arc<Behind>>,
+}
 
 /// An object that was taken, with the answer to who gave it.
 #[derive(Debug)]
@@ -52,12 +60,17 @@ impl NetworkCache {
     /// # Errors
     /// When another process has it, or the disk fails.
     pub fn open(settings: &Settings) -> Result<NetworkCache, OpenError> {
-        Store::open(settings).map(NetworkCache)
+        let upstream = &settings.upstream;
+        let asks = upstream.cache_url.is_some() || upstream.dir_url.is_some();
+        Ok(NetworkCache {
+            store: Store::open(settings)?,
+            behind: asks.then(|| Arc::new(Behind::new(upstream))),
+        })
     }
 
     /// What it keeps.
     pub fn store(&self) -> &Arc<Store> {
-        &self.0
+        &self.store
     }
 
     /// `GET` (or `HEAD`) of an object: all of it, or the part that `Range` says.
@@ -67,8 +80,19 @@ impl NetworkCache {
     pub async fn object(&self, name: &str, headers: &HeaderMap) -> Result<Response, Problem> {
         // What can be no object's name is none.
         let sum: Sum = name.parse().map_err(|_| Problem::no_such_page())?;
-        let store = Arc::clone(&self.0);
-        let found = blocking(move || store.find(&sum)).await?;
+        let store = Arc::clone(&self.store);
+        let found = match blocking(move || store.find(&sum)).await {
+            Err(CacheError::NoObject(_)) if self.behind.is_some() => {
+                // Whoever wants a part of it gets it from here, once it is here.
+                let passed_on = self.fetch(sum, text(headers, "range").is_some()).await?;
+                if let Some(response) = passed_on {
+                    return Ok(response);
+                }
+                let store = Arc::clone(&self.store);
+                blocking(move || store.find(&sum)).await?
+            }
+            found => found?,
+        };
         let tag = format!("\"{sum}\"");
         let tags = text(headers, "if-none-match").unwrap_or_default();
         let is_known = tags.split(',').any(|known| {
@@ -103,27 +127,42 @@ impl NetworkCache {
             .map_err(CacheError::from)?;
         let mut response = Response::new(Body::new(body));
         *response.status_mut() = status;
-        set(&mut response, header::ETAG, &tag);
-        set(&mut response, header::ACCEPT_RANGES, "bytes");
         set(&mut response, header::LAST_MODIFIED, &date(found.since));
         if status == StatusCode::NOT_MODIFIED {
+            set(&mut response, header::ETAG, &tag);
             return Ok(response);
         }
-        set(
-            &mut response,
-            header::CONTENT_TYPE,
-            "application/octet-stream",
-        );
-        set(&mut response, header::CONTENT_LENGTH, &bytes.to_string());
-        // Nothing in here is to be shown by a browser.
-        let disposition = format!("attachment; filename={sum}");
-        set(&mut response, header::CONTENT_DISPOSITION, &disposition);
-        set(&mut response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+        describe(&mut response, &sum, bytes);
         if let Wanted::Part(first, last) = wanted {
             let part = format!("bytes {first}-{last}/{}", found.bytes);
             set(&mut response, header::CONTENT_RANGE, &part);
         }
         Ok(response)
+    }
+
+    /// Fetches an object from the cache behind this one and keeps it; an answer that passes it on, or
+    /// `None` once it is here, where it is wanted `whole` first or nobody says how large it is.
+    async fn fetch(&self, sum: Sum, whole: bool) -> Result<Option<Response>, CacheError> {
+        let missing = || CacheError::NoObject(sum.to_string());
+        let behind = self.behind.clone().ok_or_else(missing)?;
+        let coming = blocking(move || behind.object(&sum)).await?;
+        let Coming { content, bytes } = coming.ok_or_else(missing)?;
+        let store = Arc::clone(&self.store);
+        let upload = blocking(move || store.begin(bytes)).await?;
+        let (sender, pieces) = mpsc::channel(PIECES_MAX);
+        let passing = move || body::pass_on(content, upload, sum, sender);
+        match bytes.filter(|bytes| *bytes > 0 && !whole) {
+            Some(left) => {
+                spawn_blocking(passing);
+                let mut response = Response::new(Body::new(PassedOn { pieces, left }));
+                describe(&mut response, &sum, left);
+                Ok(Some(response))
+            }
+            None => {
+                drop(pieces);
+                blocking(passing).await.map(|()| None)
+            }
+        }
     }
 
     /// `POST` of an object, or `PUT` under the name it has to have.
@@ -157,7 +196,7 @@ impl NetworkCache {
     ) -> Result<(Sum, u64, bool), CacheError> {
         let expected: Option<Sum> = name.map(str::parse).transpose()?;
         let declared = text(headers, "content-length").and_then(|text| text.parse().ok());
-        let store = Arc::clone(&self.0);
+        let store = Arc::clone(&self.store);
         let mut upload: Upload = blocking(move || store.begin(declared)).await?;
         while let Some(piece) = body::next(body).await? {
             upload = blocking(move || upload.write(&piece).map(|()| upload)).await?;
@@ -171,8 +210,29 @@ impl NetworkCache {
     /// 404.
     pub async fn entries(&self, key: &str) -> Result<Response, Problem> {
         let key = Key::of_path(key).map_err(|_| Problem::no_such_page())?;
-        let store = Arc::clone(&self.0);
-        let list = blocking(move || store.entries(&key)).await?;
+        let mut failed = None;
+        if let Some(behind) = &self.behind {
+            let (store, behind, key) = (Arc::clone(&self.store), Arc::clone(behind), key.clone());
+            let asked = blocking(move || {
+                let unsigned = store.settings().takes_unsigned;
+                match behind.entries(&key, unsigned)? {
+                    Some(theirs) => store.remember(&key, theirs),
+                    None => Ok(()),
+                }
+            });
+            failed = asked.await.err();
+        }
+        let store = Arc::clone(&self.store);
+        let list = match (blocking(move || store.entries(&key)).await, failed) {
+            (Err(CacheError::NoEntry), Some(error)) => return Err(error.into()),
+            (list, failed) => {
+                // What is known of it already is good without.
+                if let Some(error) = failed {
+                    tracing::warn!("{error}");
+                }
+                list?
+            }
+        };
         let told = json::write(&rules::told(&list), Spacing::Wide);
         Ok(reply(StatusCode::OK, PAGE_TYPE, told))
     }
@@ -190,9 +250,9 @@ impl NetworkCache {
     ) -> Result<Added, Problem> {
         slap_server::headers::need_json(headers)?;
         let key = Key::of_path(key)?;
-        let entry = Entry::parse(body, giver, self.0.settings().takes_unsigned)?;
+        let entry = Entry::parse(body, giver, self.store.settings().takes_unsigned)?;
         let (name, sum) = (key.as_str().to_owned(), entry.sum);
-        let store = Arc::clone(&self.0);
+        let store = Arc::clone(&self.store);
         let is_new = blocking(move || store.add_entry(&key, entry)).await?;
         Ok(Added {
             key: name,
@@ -207,7 +267,7 @@ impl NetworkCache {
     /// # Errors
     /// When the disk fails.
     pub async fn sweep(&self) -> Result<Response, Problem> {
-        let store = Arc::clone(&self.0);
+        let store = Arc::clone(&self.store);
         let swept = blocking(move || store.sweep()).await?;
         let told = serde_json::json!({"removed": swept, "updated": []});
         let told = json::write(&told, Spacing::Wide);
@@ -235,6 +295,18 @@ async fn blocking<T: Send + 'static>(
 
 fn created(text: String) -> Response {
     reply(StatusCode::CREATED, PAGE_TYPE, text)
+}
+
+/// What is said of an object, or of so many bytes of it.
+fn describe(response: &mut Response, sum: &Sum, bytes: u64) {
+    set(response, header::ETAG, &format!("\"{sum}\""));
+    set(response, header::ACCEPT_RANGES, "bytes");
+    set(response, header::CONTENT_TYPE, "application/octet-stream");
+    set(response, header::CONTENT_LENGTH, &bytes.to_string());
+    // Nothing in here is to be shown by a browser.
+    let disposition = format!("attachment; filename={sum}");
+    set(response, header::CONTENT_DISPOSITION, &disposition);
+    set(response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
 }
 
 fn page(problem: &Problem) -> Response {
@@ -273,6 +345,7 @@ impl From<CacheError> for Problem {
             CacheError::Busy => StatusCode::SERVICE_UNAVAILABLE,
             CacheError::NoObject(_) | CacheError::NoEntry => return Problem::no_such_page(),
             CacheError::NoContent(_) => StatusCode::CONFLICT,
+            CacheError::Behind(_) => StatusCode::BAD_GATEWAY,
             CacheError::Io(error) => {
                 tracing::error!("the network cache: {error}");
                 return Problem::internal(

@@ -10,9 +10,13 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::CacheError;
+use crate::rules::Sum;
+use crate::store::Upload;
 
 /// Read from the disk at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -48,6 +52,83 @@ async fn frame(body: &mut Body) -> Result<Option<Bytes>, CacheError> {
         // What is no data tells nothing here.
         Some(frame) => Ok(Some(frame.into_data().unwrap_or_default())),
         None => Ok(None),
+    }
+}
+
+/// What comes through a channel, of so many bytes; an end before them breaks the answer off.
+pub(crate) struct PassedOn {
+    pub(crate) pieces: Receiver<io::Result<Bytes>>,
+    pub(crate) left: u64,
+}
+
+impl HttpBody for PassedOn {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.pieces.poll_recv(cx).map(|piece| match piece {
+            Some(Ok(piece)) => {
+                self.left = self.left.saturating_sub(piece.len() as u64);
+                Some(Ok(Frame::data(piece)))
+            }
+            Some(Err(error)) => Some(Err(error)),
+            None if self.left > 0 => Some(Err(io::ErrorKind::UnexpectedEof.into())),
+            None => None,
+        })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+/// Keeps what is read and passes it on; the last piece once the whole is what it was said to be.
+/// Goes on keeping when nobody takes it any more. Blocks.
+pub(crate) fn pass_on(
+    mut content: impl Read,
+    mut upload: Upload,
+    sum: Sum,
+    pieces: Sender<io::Result<Bytes>>,
+) -> Result<(), CacheError> {
+    let mut taker = Some(pieces);
+    let mut give = |piece: io::Result<Bytes>| {
+        if let Some(pieces) = &taker {
+            let giving = tokio::time::timeout(STALL, pieces.send(piece));
+            if !matches!(Handle::current().block_on(giving), Ok(Ok(()))) {
+                taker = None;
+            }
+        }
+    };
+    let mut held: Option<Bytes> = None;
+    let mut keep = || -> Result<(), CacheError> {
+        loop {
+            let mut piece = Vec::new();
+            let mut part = content.by_ref().take(PIECE_BYTES as u64);
+            part.read_to_end(&mut piece)
+                .map_err(|error| CacheError::Behind(format!("it broke off: {error}")))?;
+            if piece.is_empty() {
+                return Ok(());
+            }
+            upload.write(&piece)?;
+            if let Some(before) = held.replace(piece.into()) {
+                give(Ok(before));
+            }
+        }
+    };
+    let kept = keep().and_then(|()| upload.finish(Some(sum)));
+    match kept {
+        Ok(_) => {
+            held.into_iter().for_each(|last| give(Ok(last)));
+            Ok(())
+        }
+        Err(error) => {
+            tracing::warn!("the network cache does not get {sum}: {error}");
+            give(Err(io::Error::other(error.to_string())));
+            Err(error)
+        }
     }
 }
 

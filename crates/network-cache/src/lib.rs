@@ -1,6 +1,7 @@
 //! The server side of the network cache (N 1.4, 3.1.1): objects by their SHA-512 (`shacache`), and
 //! signed entries by key that say what an object is (`shadir`). Both Masters serve it.
 //!
+//! - `behind` asks another cache for what is not here;
 //! - `rules` decide what may be kept, without I/O;
 //! - [`Store`] keeps it in two directories, laid out as upstream's proxy does; the only place that
 //!   writes there;
@@ -9,6 +10,7 @@
 //! Who may do what is not known here: the Masters decide that before they ask.
 
 mod answer;
+mod behind;
 mod body;
 mod rules;
 mod store;
@@ -66,6 +68,17 @@ pub struct Settings {
     pub when_full: WhenFull,
     /// Whether entries that nobody signed are taken.
     pub takes_unsigned: bool,
+    /// The cache behind this one.
+    pub upstream: Upstream,
+}
+
+/// The cache behind another one: what is not here is fetched from there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Upstream {
+    /// Where its objects are, if it is asked for some.
+    pub cache_url: Option<String>,
+    /// Where its entries are, if it is asked for some.
+    pub dir_url: Option<String>,
 }
 
 impl Settings {
@@ -78,6 +91,7 @@ impl Settings {
             total_bytes_max: TOTAL_MIB_MAX * MIB,
             when_full: WhenFull::default(),
             takes_unsigned: false,
+            upstream: Upstream::default(),
         }
     }
 
@@ -167,6 +181,9 @@ pub enum CacheError {
     /// The body ended early.
     #[error("the upload broke off: {0}; nothing was kept")]
     Broken(String),
+    /// The cache behind this one.
+    #[error("the network cache behind this one: {0}")]
+    Behind(String),
     /// The disk.
     #[error("the network cache's disk failed: {0}")]
     Io(#[from] std::io::Error),

@@ -23,6 +23,9 @@ const ENTRIES_MAX: usize = 400;
 /// Largest body with an entry in bytes: the text as a text in JSON, each byte six at worst.
 pub const ENTRY_BODY_BYTES_MAX: usize = 6 * TEXT_BYTES_MAX + SIGNATURE_CHARS_MAX + 64;
 
+/// Who gave what is known from the cache behind this one.
+pub(crate) const BEHIND: &str = "behind";
+
 /// The SHA-512 of an object, which is its name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sum([u8; SUM_BYTES]);
@@ -171,6 +174,25 @@ pub(crate) fn read(file: &[u8]) -> Vec<Entry> {
         })
     };
     list.into_iter().filter_map(entry).collect()
+}
+
+/// A list that somebody else tells; what could not be kept here is left out.
+pub(crate) fn parse_list(body: &[u8], giver: &str, takes_unsigned: bool) -> Option<Vec<Entry>> {
+    let list: Vec<Json> = serde_json::from_slice(body).ok()?;
+    let entry = |entry: &Json| {
+        let body = entry.to_string();
+        Entry::parse(body.as_bytes(), giver, takes_unsigned).ok()
+    };
+    Some(list.iter().filter_map(entry).collect())
+}
+
+/// Puts these in the place of all that their giver said before; `false` when nothing changes.
+pub(crate) fn replace(list: &mut Vec<Entry>, giver: &str, new: Vec<Entry>) -> bool {
+    let before = list.clone();
+    list.retain(|known| known.giver != giver);
+    let room = ENTRIES_MAX.saturating_sub(list.len());
+    list.extend(new.into_iter().take(room));
+    *list != before
 }
 
 /// As [`read`] reads them.
@@ -337,6 +359,29 @@ mod tests {
             .collect();
         assert_eq!(short, [("one", "c2ln"), ("one", "bmV3"), ("two", "anVuaw")]);
         assert_eq!(read(written(&list).as_bytes()), list);
+    }
+
+    #[test]
+    fn what_another_cache_says_replaces_what_it_said() {
+        let body = json!([
+            [json!({"sha512": sum(b'a')}).to_string(), "c2ln"],
+            [json!({"sha512": sum(b'b')}).to_string(), ""],
+            ["no JSON", "c2ln"],
+            7,
+        ]);
+        let theirs = parse_list(body.to_string().as_bytes(), BEHIND, false).unwrap();
+        assert_eq!(theirs, [entry(b'a', BEHIND, "c2ln")]);
+        assert_eq!(parse_list(b"{}", BEHIND, false), None);
+        let mut list = vec![entry(b'c', "one", "c2ln"), entry(b'd', BEHIND, "c2ln")];
+        assert!(replace(&mut list, BEHIND, theirs.clone()));
+        assert_eq!(
+            list,
+            [entry(b'c', "one", "c2ln"), entry(b'a', BEHIND, "c2ln")]
+        );
+        assert!(!replace(&mut list, BEHIND, theirs));
+        let many = vec![entry(b'a', BEHIND, "c2ln"); 2 * ENTRIES_MAX];
+        assert!(replace(&mut list, BEHIND, many));
+        assert_eq!(list.len(), ENTRIES_MAX);
     }
 
     #[test]

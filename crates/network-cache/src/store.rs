@@ -21,6 +21,8 @@ use crate::{CacheError, OpenError, Settings, WhenFull};
 const UPLOADS_MAX: usize = 32;
 /// Keys with entries.
 const KEYS_MAX: usize = 200_000;
+/// All entries together, in bytes.
+const KEYS_BYTES_MAX: u64 = 1 << 30;
 /// Largest file with entries that is read, in bytes.
 const ENTRIES_BYTES_MAX: u64 = 64 << 20;
 /// The clock of a file that is used again and again is written so often at most.
@@ -54,6 +56,8 @@ struct State {
     /// For names of what is under way.
     count: u64,
     keys: usize,
+    /// Of the files with entries.
+    keys_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -109,7 +113,7 @@ impl Store {
         let mut state = State::default();
         state.read_objects(content).map_err(failed(content))?;
         let metadata = &settings.metadata;
-        state.keys = tidy(metadata).map_err(failed(metadata))?;
+        (state.keys, state.keys_bytes) = tidy(metadata).map_err(failed(metadata))?;
         Ok(Arc::new(Store {
             settings: settings.clone(),
             state: Mutex::new(state),
@@ -236,13 +240,13 @@ impl Store {
         Ok(())
     }
 
-    /// The entries of a key about objects that are there, the newest first.
+    /// The entries of a key about objects that can be had, the newest first.
     ///
     /// # Errors
     /// When there are none, or the disk fails.
     pub fn entries(&self, key: &Key) -> Result<Vec<Entry>, CacheError> {
         let mut list = self.read_entries(key.as_str())?;
-        list.retain(|entry| self.is_there(&entry.sum));
+        list.retain(|entry| self.can_be_had(&entry.sum));
         if list.is_empty() {
             return Err(CacheError::NoEntry);
         }
@@ -259,23 +263,63 @@ impl Store {
             return Err(CacheError::NoContent(entry.sum.to_string()));
         }
         let mut list = self.read_entries(key.as_str())?;
-        let is_new = list.is_empty();
-        if is_new && self.state().keys >= KEYS_MAX {
-            self.sweep_entries()?;
-            if self.state().keys >= KEYS_MAX {
-                return Err(CacheError::Full(format!("it has {KEYS_MAX} keys")));
-            }
-        }
         // What is about nothing anymore makes room first.
-        list.retain(|known| self.is_there(&known.sum));
+        list.retain(|known| self.can_be_had(&known.sum));
         if !rules::add(&mut list, entry)? {
             return Ok(false);
         }
-        self.write_entries(key.as_str(), &list)?;
-        if is_new {
-            self.state().keys += 1;
-        }
+        self.keep_entries(key.as_str(), &list)?;
         Ok(true)
+    }
+
+    /// Keeps what the cache behind this one says of a key, in the place of what it said before.
+    ///
+    /// # Errors
+    /// When there is no room, or the disk fails.
+    pub(crate) fn remember(&self, key: &Key, theirs: Vec<Entry>) -> Result<(), CacheError> {
+        let _one_at_a_time = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut list = self.read_entries(key.as_str())?;
+        if rules::replace(&mut list, rules::BEHIND, theirs) {
+            self.keep_entries(key.as_str(), &list)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the entries of a key, if there is room for them. Whoever calls it is the only one.
+    fn keep_entries(&self, key: &str, list: &[Entry]) -> Result<(), CacheError> {
+        let text = rules::written(list);
+        let bytes = text.len() as u64;
+        let mut known = self.entries_bytes(key)?;
+        let is_full = |known: Option<u64>| {
+            let state = self.state();
+            let more = bytes.saturating_sub(known.unwrap_or_default());
+            (known.is_none() && state.keys >= KEYS_MAX)
+                || state.keys_bytes.saturating_add(more) > KEYS_BYTES_MAX
+        };
+        if is_full(known) {
+            self.sweep_entries()?;
+            known = self.entries_bytes(key)?;
+            if is_full(known) {
+                let (keys, of) = (KEYS_MAX, KEYS_BYTES_MAX);
+                return Err(CacheError::Full(format!(
+                    "it may have {keys} keys with {of} bytes of entries"
+                )));
+            }
+        }
+        self.write_entries(key, &text)?;
+        let mut state = self.state();
+        state.keys += usize::from(known.is_none());
+        state.keys_bytes = (state.keys_bytes + bytes).saturating_sub(known.unwrap_or_default());
+        Ok(())
+    }
+
+    /// The size of a key's file, if there is one.
+    fn entries_bytes(&self, key: &str) -> Result<Option<u64>, CacheError> {
+        match fs::metadata(self.settings.metadata.join(key)) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Removes entries about objects that are not there anymore; the keys that lost some.
@@ -289,7 +333,6 @@ impl Store {
 
     fn sweep_entries(&self) -> Result<Vec<String>, CacheError> {
         let mut swept = Vec::new();
-        let mut keys = 0;
         for found in fs::read_dir(&self.settings.metadata)? {
             let name = found?.file_name();
             let Some(key) = name.to_str().filter(|name| !name.starts_with('.')) else {
@@ -297,25 +340,31 @@ impl Store {
             };
             let before = self.read_entries(key)?;
             let mut list = before.clone();
-            list.retain(|entry| self.is_there(&entry.sum));
+            list.retain(|entry| self.can_be_had(&entry.sum));
             if list.is_empty() {
                 fs::remove_file(self.settings.metadata.join(key))?;
                 swept.push(key.to_owned());
                 continue;
             }
-            keys += 1;
             if list != before {
-                self.write_entries(key, &list)?;
+                self.write_entries(key, &rules::written(&list))?;
                 swept.push(key.to_owned());
             }
         }
-        self.state().keys = keys;
+        let (keys, bytes) = tidy(&self.settings.metadata)?;
+        let mut state = self.state();
+        (state.keys, state.keys_bytes) = (keys, bytes);
         Ok(swept)
     }
 
     /// As [`Store::holds`], also of what was put there by hand.
     fn is_there(&self, sum: &Sum) -> bool {
         self.holds(sum) || self.path(sum).is_file()
+    }
+
+    /// Whether an object is there, or could be behind this cache.
+    fn can_be_had(&self, sum: &Sum) -> bool {
+        self.settings.upstream.cache_url.is_some() || self.is_there(sum)
     }
 
     fn read_entries(&self, key: &str) -> Result<Vec<Entry>, CacheError> {
@@ -332,12 +381,12 @@ impl Store {
     }
 
     /// Whoever calls it is the only one.
-    fn write_entries(&self, key: &str, list: &[Entry]) -> Result<(), CacheError> {
+    fn write_entries(&self, key: &str, text: &str) -> Result<(), CacheError> {
         let directory = &self.settings.metadata;
         let path = directory.join(format!("{UNDER_WAY}entries"));
         let mut file = create(&path)?;
         let written = file
-            .write_all(rules::written(list).as_bytes())
+            .write_all(text.as_bytes())
             .and_then(|()| file.sync_all())
             .and_then(|()| fs::rename(&path, directory.join(key)))
             .and_then(|()| sync(directory));
@@ -488,9 +537,10 @@ fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Removes what somebody before us left half done; how many files there are otherwise.
-fn tidy(directory: &Path) -> io::Result<usize> {
-    let mut count = 0;
+/// Removes what somebody before us left half done; how many files there are otherwise, and their
+/// bytes.
+fn tidy(directory: &Path) -> io::Result<(usize, u64)> {
+    let (mut count, mut bytes) = (0, 0);
     for found in fs::read_dir(directory)? {
         let found = found?;
         let name = found.file_name();
@@ -499,9 +549,10 @@ fn tidy(directory: &Path) -> io::Result<usize> {
             fs::remove_file(found.path())?;
         } else if !name.starts_with('.') {
             count += 1;
+            bytes += found.metadata()?.len();
         }
     }
-    Ok(count)
+    Ok((count, bytes))
 }
 
 #[cfg(test)]

@@ -224,11 +224,6 @@ fn cache(
         (None, None) => return Ok(None),
         _ => return Err(SettingsError::HalfCache),
     };
-    for name in ["shacache_upstream_cache_url", "shacache_upstream_dir_url"] {
-        if option(name)?.is_some() {
-            tracing::warn!("{name} is not used: this network cache has what it was given");
-        }
-    }
     let mebibytes = |name: &'static str| -> Result<Option<u64>, SettingsError> {
         let bad = |given| SettingsError::Cache {
             option: name,
@@ -249,6 +244,10 @@ fn cache(
             expected: "`forget` or `refuse`",
         })?;
     }
+    cache.upstream = network_cache::Upstream {
+        cache_url: option("shacache_upstream_cache_url")?,
+        dir_url: option("shacache_upstream_dir_url")?,
+    };
     cache.takes_unsigned = option("shacache_accept_unsigned")?.is_some_and(|value| is_true(&value));
     Ok(Some(cache))
 }
@@ -471,13 +470,16 @@ mod tests {
             assert_eq!(cache, network_cache::Settings::new("/c", "/m"));
             let cache = with(&format!(
                 "{text}shacache_object_mib_max = 3\nshacache_total_mib_max = 5\n\
-                 shacache_when_full = refuse\nshacache_accept_unsigned = true\n"
+                 shacache_when_full = refuse\nshacache_accept_unsigned = true\n\
+                 shacache-upstream-dir-url = http://x/dir\n"
             ));
             let cache = cache.unwrap().unwrap();
             assert_eq!(cache.object_bytes_max, 3 << 20);
             assert_eq!(cache.total_bytes_max, 5 << 20);
             assert_eq!(cache.when_full, network_cache::WhenFull::Refuse);
             assert!(cache.takes_unsigned);
+            assert_eq!(cache.upstream.dir_url.as_deref(), Some("http://x/dir"));
+            assert_eq!(cache.upstream.cache_url, None);
             for bad in ["shacache_object_mib_max = 3G", "shacache_when_full = x"] {
                 let bad = with(&format!("{text}{bad}\n"));
                 assert!(matches!(bad, Err(SettingsError::Cache { .. })));

@@ -63,7 +63,11 @@ impl Cache {
             "# Its network cache. Objects that nobody asks for make room for new ones.\n\
              shacache_content_directory = {directory}/data\n\
              shacache_metadata_directory = {directory}/dir\n\
-             shacache_total_mib_max = {TOTAL_MIB_MAX}\n"
+             shacache_total_mib_max = {TOTAL_MIB_MAX}\n\
+             # What is not there can be fetched from a cache of others, and is kept; whom to believe\n\
+             # is in signature-certificate-list of the nodes.\n\
+             #shacache_upstream_cache_url = http://shacache.nxdcdn.com\n\
+             #shacache_upstream_dir_url = http://shadir.nxdcdn.com\n"
         )
     }
 
