@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use slap_server::headers::text;
 use slap_server::{Fields, headers};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Parameters};
 use crate::domain::Caller;
 use crate::server::Peer;
 
@@ -23,8 +23,8 @@ pub(crate) struct Call {
     /// The body of a call whose handler reads it itself; locked because handlers are shared between
     /// threads, which bodies are not.
     pub(crate) stream: Mutex<Body>,
-    /// What the path has in the place of the name's braces, as it came.
-    pub(crate) parameter: String,
+    /// What the path has in the place of the name's braces.
+    pub(crate) parameters: Parameters,
     /// Who calls.
     pub(crate) caller: Caller,
     /// Where the call comes from.
@@ -118,6 +118,11 @@ impl Call {
     pub(crate) fn take_stream(&self) -> Body {
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *stream)
+    }
+
+    /// What the path has in the place of `{name}`, as it came.
+    pub(crate) fn parameter(&self, name: &str) -> &str {
+        self.parameters.get(name)
     }
 
     /// The fields of a form.

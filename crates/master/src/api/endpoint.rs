@@ -89,8 +89,9 @@ pub(crate) type Handler = fn(Arc<App>, Call) -> Answer;
 pub struct Endpoint {
     /// Its room.
     pub api: Api,
-    /// Its path without the slash at the beginning. A last part in braces stands for any text
-    /// without a slash, which is the call's parameter.
+    /// Its path without the slash at the beginning. A segment in braces, `servers/{node}/events`,
+    /// stands for any text without a slash, which is the call's parameter of that name. The first
+    /// segment is always a word.
     pub name: &'static str,
     /// What is done with it.
     pub verb: Verb,
@@ -256,40 +257,89 @@ impl Verbs {
     }
 }
 
+/// What the path has in the place of a name's braces, as it came: each with its name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Parameters(Vec<(&'static str, String)>);
+
+impl Parameters {
+    /// The one of that name, empty where the endpoint has none.
+    pub(crate) fn get(&self, name: &str) -> &str {
+        let mut found = self.0.iter().filter(|(known, _)| *known == name);
+        found.next().map_or("", |(_, text)| text.as_str())
+    }
+}
+
 /// The table as requests are looked up in it.
 #[derive(Default)]
 pub(crate) struct Table {
     exact: HashMap<&'static str, Verbs>,
-    /// Those with a parameter, by what is before it.
-    below: HashMap<&'static str, Verbs>,
+    /// Those with parameters, by their first segment.
+    patterns: HashMap<&'static str, Vec<Pattern>>,
+}
+
+/// A name with parameters.
+struct Pattern {
+    name: &'static str,
+    verbs: Verbs,
+}
+
+impl Pattern {
+    /// What a path has in the place of the braces, if it is of this pattern.
+    fn parameters(&self, path: &str) -> Option<Parameters> {
+        let mut found = Vec::new();
+        let mut segments = path.split('/');
+        for expected in self.name.split('/') {
+            let segment = segments.next()?;
+            match parameter(expected) {
+                Some(name) if !segment.is_empty() => found.push((name, segment.to_owned())),
+                None if expected == segment => {}
+                _ => return None,
+            }
+        }
+        segments.next().is_none().then_some(Parameters(found))
+    }
+}
+
+/// The name in the braces of a segment.
+fn parameter(segment: &'static str) -> Option<&'static str> {
+    segment.strip_prefix('{')?.strip_suffix('}')
+}
+
+/// The first segment of a path.
+fn first_segment(path: &str) -> &str {
+    path.split_once('/').map_or(path, |(first, _)| first)
 }
 
 impl Table {
     pub(crate) fn new() -> Self {
         let mut table = Table::default();
         for (index, endpoint) in endpoints().enumerate() {
-            let entry = Entry { index, endpoint };
-            let verbs = match endpoint.name.split_once('{') {
-                Some((before, _)) => table.below.entry(before),
-                None => table.exact.entry(endpoint.name),
-            };
-            verbs.or_default().add(entry);
+            let (name, entry) = (endpoint.name, Entry { index, endpoint });
+            if !name.contains('{') {
+                table.exact.entry(name).or_default().add(entry);
+                continue;
+            }
+            let patterns = table.patterns.entry(first_segment(name)).or_default();
+            match patterns.iter_mut().find(|pattern| pattern.name == name) {
+                Some(pattern) => pattern.verbs.add(entry),
+                None => {
+                    let mut verbs = Verbs::default();
+                    verbs.add(entry);
+                    patterns.push(Pattern { name, verbs });
+                }
+            }
         }
         table
     }
 
-    /// What there is at a path, without its first slash, and the path's parameter, empty where there
-    /// is none. What is there by its own name comes first.
-    pub(crate) fn find<'a>(&self, path: &'a str) -> Option<(Verbs, &'a str)> {
+    /// What there is at a path, without its first slash, and the path's parameters. What is there by
+    /// its own name comes first.
+    pub(crate) fn find(&self, path: &str) -> Option<(Verbs, Parameters)> {
         if let Some(verbs) = self.exact.get(path) {
-            return Some((*verbs, ""));
+            return Some((*verbs, Parameters::default()));
         }
-        let (before, parameter) = path.split_at(path.rfind('/')? + 1);
-        if parameter.is_empty() {
-            return None;
-        }
-        let verbs = self.below.get(before)?;
-        Some((*verbs, parameter))
+        let mut patterns = self.patterns.get(first_segment(path))?.iter();
+        patterns.find_map(|pattern| Some((pattern.verbs, pattern.parameters(path)?)))
     }
 }
 
@@ -318,9 +368,55 @@ mod tests {
             assert_eq!(found.index, index, "counted under its own name");
         }
         assert!(table.find("nothing-of-the-kind").is_none());
-        assert_eq!(table.find("shadir/some%3Akey").unwrap().1, "some%3Akey");
+        let (_, parameters) = table.find("shadir/some%3Akey").unwrap();
+        assert_eq!(parameters.get("key"), "some%3Akey");
+        assert_eq!(parameters.get("sum"), "");
         for nothing in ["shadir", "shadir/", "shadir/a/b", "elsewhere/a"] {
             assert!(table.find(nothing).is_none(), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn parameters_stand_for_whole_segments() {
+        let pattern = |name| Pattern {
+            name,
+            verbs: Verbs::default(),
+        };
+        let middle = pattern("servers/{node}/releases/{release}/remove");
+        let found = middle
+            .parameters("servers/COMP-1/releases/7/remove")
+            .unwrap();
+        assert_eq!((found.get("node"), found.get("release")), ("COMP-1", "7"));
+        for other in [
+            "servers/COMP-1/releases/7",
+            "servers/COMP-1/releases/7/remove/now",
+            "servers/COMP-1/releases//remove",
+            "servers/COMP-1/releases/7/remove/",
+            "servers//releases/7/remove",
+            "services/COMP-1/releases/7/remove",
+        ] {
+            assert_eq!(middle.parameters(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn no_path_is_of_two_patterns() {
+        let table = Table::new();
+        for pattern in table.patterns.values().flatten() {
+            // Each segment in braces as what no word of another pattern is.
+            let (found, _) = table.find(pattern.name).unwrap();
+            assert_eq!(
+                found.room().map(Api::as_str),
+                pattern.verbs.room().map(Api::as_str),
+                "{}",
+                pattern.name
+            );
+            let fitting = table
+                .patterns
+                .values()
+                .flatten()
+                .filter(|other| other.parameters(pattern.name).is_some());
+            assert_eq!(fitting.count(), 1, "{}", pattern.name);
         }
     }
 }

@@ -166,8 +166,7 @@ async fn answer(
     if json_rpc::is_method_like(name) {
         visit.room = Api::JsonRpc;
     }
-    let (verbs, parameter) = app.table.find(name).ok_or_else(Problem::no_such_page)?;
-    let parameter = parameter.to_owned();
+    let (verbs, parameters) = app.table.find(name).ok_or_else(Problem::no_such_page)?;
     visit.room = verbs.room().unwrap_or(visit.room);
     let verb = match parts.method {
         Method::GET | Method::HEAD => Some(Verb::Get),
@@ -213,7 +212,7 @@ async fn answer(
         headers: parts.headers,
         body,
         stream: std::sync::Mutex::new(stream),
-        parameter,
+        parameters,
         caller: visit.caller,
         origin: visit.origin.clone(),
     };

@@ -60,17 +60,17 @@ async fn to_fill<'a>(app: &'a App, call: &Call) -> Result<&'a NetworkCache, Prob
 
 async fn object(app: Arc<App>, call: Call) -> Result<Response, Problem> {
     to_read(&app, &call)?
-        .object(&call.parameter, &call.headers)
+        .object(call.parameter("sum"), &call.headers)
         .await
 }
 
 async fn entries(app: Arc<App>, call: Call) -> Result<Response, Problem> {
-    to_read(&app, &call)?.entries(&call.parameter).await
+    to_read(&app, &call)?.entries(call.parameter("key")).await
 }
 
 async fn take(app: Arc<App>, call: Call) -> Result<Response, Problem> {
     let cache = to_fill(&app, &call).await?;
-    let sum = (!call.parameter.is_empty()).then_some(call.parameter.as_str());
+    let sum = Some(call.parameter("sum")).filter(|sum| !sum.is_empty());
     let taken = cache.take(sum, &call.headers, call.take_stream()).await?;
     if taken.is_new {
         let detail = json!({"bytes": taken.bytes});
@@ -86,7 +86,7 @@ async fn add_entry(app: Arc<App>, call: Call) -> Result<Response, Problem> {
     let cache = to_fill(&app, &call).await?;
     let giver = app.store.giver(call.caller);
     let added = cache
-        .add_entry(&call.parameter, &call.headers, &call.body, &giver)
+        .add_entry(call.parameter("key"), &call.headers, &call.body, &giver)
         .await?;
     if added.is_new {
         let detail = json!({"sha512": added.sum.to_string()});
