@@ -30,8 +30,9 @@ pub const CLIENT_LIFE: Duration = DAY.saturating_mul(10 * 365);
 pub const SERVER_LIFE: Duration = DAY.saturating_mul(397);
 /// A revocation list is worth nothing after that: publish a new one before.
 const CRL_LIFE: Duration = DAY.saturating_mul(30);
-/// Certificates begin a little before now, for machines whose clock is late.
-const CLOCK_SKEW: Duration = Duration::from_secs(3600);
+/// Certificates begin before now: for machines whose clock is late, and so that those of a Master
+/// whose clock was ahead are good once it is right again.
+const CLOCK_SKEW: Duration = DAY;
 /// X.520: upper bound of a common name and an organisation.
 const MAX_NAME: usize = 64;
 /// More than any address has.
