@@ -679,3 +679,23 @@ fn a_service_that_dies_for_good_is_known_at_once() {
     let services = task(&rig, "services");
     assert!(far(&services), "{services}");
 }
+
+#[test]
+fn n_6_6_what_is_used_is_measured_again_and_again() {
+    let rig = Rig::builder(env!("CARGO_BIN_EXE_slapos"))
+        .option("collect_interval = 1")
+        .build();
+    rig.start_master();
+    let _agent = agent(&rig);
+    let metrics = rig.path().join("inst/var/data-log/metrics.prom");
+    let measured = |than: Option<std::time::SystemTime>| {
+        eventually_some("figures are written", SOON, || {
+            let written = fs::metadata(&metrics).ok()?.modified().ok()?;
+            (Some(written) > than).then_some(written)
+        })
+    };
+    let first = measured(None);
+    measured(Some(first));
+    let task = task(&rig, "collect");
+    assert_ne!(task["state"], "failed", "{task}");
+}

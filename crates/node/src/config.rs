@@ -26,6 +26,9 @@ pub use values::parse_size;
 /// Largest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
+/// How often the agent measures what is used: often enough for the usage report, which tells days.
+const COLLECT_INTERVAL: Duration = Duration::from_secs(3600);
+
 /// Options that name files which must exist when given.
 const FILES: &[&str] = &[
     "key_file",
@@ -196,6 +199,8 @@ pub struct NodeConfig {
     pub software_min_free_space: u64,
     /// Bytes that must be free to process a partition.
     pub instance_min_free_space: u64,
+    /// Between two measurements of what is used, by the agent; zero: it does none.
+    pub collect_interval: Duration,
     /// Root of further data disks, as written.
     pub instance_storage_home: String,
     /// Copied to the partitions' `[network-information]`.
@@ -323,6 +328,9 @@ impl NodeConfig {
             partition_timeout: timeout,
             software_min_free_space: values.size("software_min_free_space")?,
             instance_min_free_space: values.size("instance_min_free_space")?,
+            collect_interval: values
+                .number("collect_interval")?
+                .map_or(COLLECT_INTERVAL, Duration::from_secs),
             instance_storage_home: values.text("instance_storage_home"),
             ipv4_global_network: values.text("ipv4_global_network"),
             forbid_supervisord_automatic_launch: values

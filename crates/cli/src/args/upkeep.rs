@@ -64,6 +64,6 @@ Below INSTANCE_ROOT/var: data-log/collector.db, data-log/*.csv, data-log/DATE.ta
 data-log/metrics.prom, consumption-report/DATE.xml, xml_report/NODE/DATE.xml.")]
 pub(crate) struct Collect {
     /// Seconds over which the use of processors is measured
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(long, value_name = "SECONDS", default_value_t = node::collect::INTERVAL.as_secs(), value_parser = clap::value_parser!(u64).range(1..=60))]
     pub(crate) interval: u64,
 }

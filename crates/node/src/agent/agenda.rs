@@ -36,7 +36,9 @@ pub(crate) enum Task {
     Partition(PartitionId),
     /// Remove an instance for good.
     Removal(PartitionId),
-    /// Collect and send what the instances used.
+    /// Measure what the machine and its partitions use, and write it down.
+    Collect,
+    /// Gather and send what the instances used.
     Report,
 }
 
@@ -48,6 +50,7 @@ impl fmt::Display for Task {
             Task::Release(release) => write!(f, "release {release}"),
             Task::Partition(id) => write!(f, "partition {id}"),
             Task::Removal(id) => write!(f, "removal of {id}"),
+            Task::Collect => f.write_str("collect"),
             Task::Report => f.write_str("usage report"),
         }
     }
@@ -60,6 +63,7 @@ pub(crate) enum Kind {
     Format,
     Software,
     Instance,
+    Collect,
     Report,
 }
 
@@ -70,6 +74,7 @@ impl Task {
             Task::Format => Kind::Format,
             Task::Release(_) => Kind::Software,
             Task::Partition(_) => Kind::Instance,
+            Task::Collect => Kind::Collect,
             Task::Removal(_) | Task::Report => Kind::Report,
         }
     }
@@ -439,7 +444,7 @@ impl Agenda {
                 self.running(|kind| kind == Kind::Report),
                 self.width.partitions,
             ),
-            Kind::Services | Kind::Format => (0, 1),
+            Kind::Services | Kind::Format | Kind::Collect => (0, 1),
         };
         (same >= most).then(|| "others to end".to_owned())
     }

@@ -51,6 +51,8 @@ use work::{Done, Wanted, Work};
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// Until the first usage report: whatever there is to do comes first.
 const FIRST_REPORT: Duration = Duration::from_secs(300);
+/// The same until what is used is measured: the first report tells it already.
+const FIRST_COLLECT: Duration = Duration::from_secs(60);
 /// Longest sleep: nothing relies on it.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
@@ -213,7 +215,13 @@ fn session(
     };
     let mut agenda = Agenda::new(width, now);
     match FormatConfig::load(&config.file, &Overrides::new()) {
-        Ok(_) => agenda.add(Task::Format, now),
+        Ok(_) => {
+            agenda.add(Task::Format, now);
+            if !config.collect_interval.is_zero() {
+                let first = FIRST_COLLECT.min(config.collect_interval);
+                agenda.add(Task::Collect, now + first);
+            }
+        }
         Err(error) => observer.event(&Event::Warning(&format!(
             "the agent will not prepare this machine: {error}"
         ))),
@@ -417,7 +425,8 @@ impl Agent<'_, '_> {
             Kind::Software => Some(&config.pidfile_software),
             Kind::Instance => Some(&config.pidfile_instance),
             Kind::Report => Some(&config.pidfile_report),
-            Kind::Services | Kind::Format => None,
+            // They take their own.
+            Kind::Services | Kind::Format | Kind::Collect => None,
         }
     }
 

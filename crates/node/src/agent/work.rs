@@ -10,6 +10,7 @@ use slap_client::Client;
 use super::agenda::{Finish, Task};
 use super::exits::Exits;
 use crate::cancel::Cancel;
+use crate::collect;
 use crate::config::{NodeConfig, Overrides};
 use crate::format::{self, FormatConfig};
 use crate::instance::{self, Means, ProcessError, Reported};
@@ -110,6 +111,7 @@ impl Work<'_> {
         let result = match (task, wanted) {
             (Task::Services, _) => self.services(),
             (Task::Format, _) => self.format(),
+            (Task::Collect, _) => self.collect(),
             (Task::Release(release), Some(wanted)) => {
                 let found = wanted
                     .document
@@ -204,6 +206,22 @@ impl Work<'_> {
             }
             .into(),
         })
+    }
+
+    fn collect(&self) -> Result<Done, Error> {
+        let options = collect::Options {
+            interval: collect::INTERVAL,
+            cancel: self.cancel.clone(),
+        };
+        Ok(
+            match collect::run(&self.config.file, &options, self.observer)? {
+                Outcome::Success => done_for(self.config.collect_interval).into(),
+                _ => Finish::Failed {
+                    reason: "some figures could not be written; see the log".to_owned(),
+                }
+                .into(),
+            },
+        )
     }
 
     fn release(&self, installation: &InstallationDocument) -> Result<Done, Error> {

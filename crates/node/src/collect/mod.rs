@@ -27,6 +27,9 @@ use store::Store;
 /// Between two looks whether the measurement is cancelled.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// Over which the use of processors is measured unless somebody says otherwise.
+pub const INTERVAL: Duration = Duration::from_secs(5);
+
 /// What `node collect` is asked on its command line.
 #[derive(Debug, Clone)]
 pub struct Options {
