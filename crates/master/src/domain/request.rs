@@ -67,7 +67,12 @@ pub struct Differences {
 impl Differences {
     /// Whether the instance must be processed again: everything but who asks (P 6.8).
     pub fn processing(self) -> bool {
-        self.release || self.software_type || self.parameters || self.sla || self.state
+        self.tells() || self.state
+    }
+
+    /// Whether it is told something else than before.
+    pub fn tells(self) -> bool {
+        self.release || self.software_type || self.parameters || self.sla
     }
 }
 

@@ -140,23 +140,29 @@ fn page(sql: &mut Connection, query: &AuditQuery) -> Result<Vec<Row>, SqlError> 
     }
 }
 
-pub(super) fn record_of(row: &Row) -> Result<AuditRecord, SqlError> {
-    let key = row.maybe_int(3)?;
-    let actor = match (row.text(2)?, key) {
-        ("person", Some(key)) => match row.maybe_text(4)? {
+/// Who did something, by the columns from this one on: the kind, the key, a person's login, a node's
+/// kind.
+pub(super) fn actor_of(row: &Row, from: usize) -> Result<String, SqlError> {
+    let key = row.maybe_int(from + 1)?;
+    Ok(match (row.text(from)?, key) {
+        ("person", Some(key)) => match row.maybe_text(from + 2)? {
             Some(login) => login.to_owned(),
             None => format!("PERSON-{key}"),
         },
         ("node", Some(key)) => {
-            let kind = match row.maybe_text(5)? {
-                Some(_) => row.parsed(5)?,
+            let kind = match row.maybe_text(from + 3)? {
+                Some(_) => row.parsed(from + 3)?,
                 None => NodeKind::Compute,
             };
             NodeKey(key).reference(kind).to_string()
         }
         ("instance", Some(key)) => InstanceKey(key).to_string(),
         (kind, _) => kind.to_owned(),
-    };
+    })
+}
+
+pub(super) fn record_of(row: &Row) -> Result<AuditRecord, SqlError> {
+    let actor = actor_of(row, 2)?;
     Ok(AuditRecord {
         id: row.int(0)?,
         at: Timestamp(row.int(1)?),

@@ -49,6 +49,7 @@ const TABLES: &[(&str, &[&str])] = &[
     ("instance", &["id"]),
     ("instance_key", &["instance_id"]),
     ("instance_promises", &["instance_id"]),
+    ("instance_version", &["id"]),
     ("product", &["id"]),
     ("product_release", &["product_id", "release_id"]),
     ("product_type", &["product_id", "software_type"]),

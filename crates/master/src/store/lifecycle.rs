@@ -152,6 +152,7 @@ pub(super) fn remove(tx: &mut Tx<'_>, found: &Found) -> Result<(), StoreError> {
         params![record.key.0],
     )?;
     super::promises::forget(tx, record.key)?;
+    super::versions::forget(tx, record.key)?;
     for shared in instances::shared_on(tx.sql(), record.key)? {
         tx.execute(
             "UPDATE instance SET host_id = NULL, placed = 0, connection = NULL WHERE id = ?1",

@@ -46,6 +46,7 @@ mod tests_identity;
 mod tokens;
 mod trees;
 mod upgrades;
+mod versions;
 mod writer;
 
 use std::fmt;
@@ -77,6 +78,7 @@ pub use tokens::{
     Bearer, IssuedToken, NewToken, SESSION_LIFE, TOKEN_LIFE, TOKEN_LIFE_MAX, TokenRecord,
 };
 pub use upgrades::{DecisionRecord, UpgradeWatch};
+pub use versions::VersionRecord;
 
 use crate::domain::{Clock, SystemClock};
 use crate::events::Hub;

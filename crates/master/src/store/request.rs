@@ -12,7 +12,7 @@ use super::records::{InstanceRecord, Requested, Texts, Wanted};
 use super::situation::{Place, check_link, examine, project_of};
 use super::sql::{Connection, params};
 use super::writer::Tx;
-use super::{Store, StoreError, lifecycle, placement};
+use super::{Store, StoreError, lifecycle, placement, versions};
 use crate::domain::access::Caller;
 use crate::domain::request::{Decision, Differences};
 use crate::domain::{InstanceKey, NodeReference, Refusal, TreeKey, sla};
@@ -270,6 +270,9 @@ fn update(
 ) -> Result<Done, StoreError> {
     let record = &found.record;
     let key = record.key;
+    if differences.tells() {
+        versions::keep(tx, caller, found)?;
+    }
     if differences.requester
         && let Place::Member { requester } = place
     {

@@ -3,7 +3,11 @@
 use super::sql::{Connection, SqlError, params};
 
 /// The steps, the first one making an empty database ours.
-const STEPS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const STEPS: [&str; 3] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+];
 
 /// The schema this program works with.
 pub const VERSION: i64 = STEPS.len() as i64;

@@ -15,7 +15,7 @@ use super::products::ranked;
 use super::sql::{Connection, Row, SqlError, params};
 use super::trees::check_tree;
 use super::writer::Tx;
-use super::{Store, StoreError, lifecycle, placement, software};
+use super::{Store, StoreError, lifecycle, placement, software, versions};
 use crate::domain::access::{Action, Caller};
 use crate::domain::upgrade::{self, Answer, Decision, DecisionState, Step, UpgradePolicy};
 use crate::domain::{
@@ -242,6 +242,7 @@ fn carry_out(tx: &mut Tx<'_>, root: &Found) -> Result<bool, StoreError> {
             }
         }
     }
+    versions::keep(tx, Caller::Master, root)?;
     tx.execute(
         "UPDATE instance SET release_id = ?2 WHERE id = ?1",
         params![record.key.0, release],

@@ -74,6 +74,36 @@ for_each_database! {
         assert_eq!(whole.promises[&root.key].len(), 2);
     }
 
+    async fn what_an_instance_was_before_is_kept(database: TestDatabase) {
+        let world = World::new(database).await;
+        let store = &world.store;
+        world.node("n", 2).await;
+        let with = |text: &str| Wanted {
+            parameters: Some(texts(&[("domain", text)])),
+            ..wanted("web")
+        };
+        let root = world.placed(ALICE, with("one")).await;
+        assert_eq!(store.versions(ALICE, root.key).await.unwrap(), []);
+        for text in ["one", "two", "three"] {
+            world.placed(ALICE, with(text)).await;
+        }
+        world.placed(ALICE, state(InstanceState::Stopped, wanted("web"))).await;
+        let versions = store.versions(ALICE, root.key).await.unwrap();
+        let domains: Vec<_> = versions.iter().map(|one| one.parameters["domain"].as_str()).collect();
+        assert_eq!(domains, ["two", "one"], "neither what it is nor what changed nothing");
+        assert_eq!(versions[0].changed_by, "alice");
+        assert_eq!(versions[0].release, root.release);
+        for text in 0..60 {
+            world.placed(ALICE, with(&text.to_string())).await;
+        }
+        let versions = store.versions(ALICE, root.key).await.unwrap();
+        assert_eq!(versions.len(), 50);
+        assert_eq!(versions[0].parameters["domain"], "58");
+        for stranger in [BOB, Caller::Node(NodeKey(99))] {
+            error_of(store.versions(stranger, root.key).await);
+        }
+    }
+
     async fn a_whole_tree_and_lists_tell_where_things_are_and_why_they_wait(database: TestDatabase) {
         let world = World::new(database).await;
         let store = &world.store;
