@@ -7,6 +7,7 @@
 //! - [`document`] gives the wire's four object classes the field's names (P 1.1.2, 1.4, 1.5);
 //! - [`instance_xml`] and [`serialisation`] are how parameters are written down (P 2);
 //! - [`reference`] and [`state`] are the typed words used above the wire;
+//! - [`secret`] tells which values are nobody else's business;
 //! - [`usage`] is what a node tells of what was used (P 6.12);
 //! - [`config`] reads the dialect of `slapos.cfg` (N 1.1);
 //! - [`python`] reproduces the few Python text conversions that are visible on the wire.
@@ -17,6 +18,7 @@ pub mod instance_xml;
 pub mod marshal;
 pub mod python;
 pub mod reference;
+pub mod secret;
 pub mod serialisation;
 pub mod state;
 pub mod usage;

@@ -69,6 +69,70 @@ pub struct MemberState {
     pub node: Option<NodeReference>,
 }
 
+/// Which services are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TreeFilter {
+    /// All of them.
+    #[default]
+    All,
+    /// Those that shall be started.
+    Started,
+    /// Those that shall be stopped.
+    Stopped,
+    /// Those with an instance of which a node told something bad.
+    Failing,
+    /// Those with an instance that has no place.
+    Waiting,
+    /// Those for which there is a better release.
+    Upgradable,
+}
+
+impl TreeFilter {
+    /// Every filter, in the order they are offered.
+    pub const ALL: [TreeFilter; 6] = [
+        TreeFilter::All,
+        TreeFilter::Started,
+        TreeFilter::Stopped,
+        TreeFilter::Failing,
+        TreeFilter::Waiting,
+        TreeFilter::Upgradable,
+    ];
+
+    /// The word for it; none for all.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TreeFilter::All => "",
+            TreeFilter::Started => "started",
+            TreeFilter::Stopped => "stopped",
+            TreeFilter::Failing => "failing",
+            TreeFilter::Waiting => "waiting",
+            TreeFilter::Upgradable => "upgradable",
+        }
+    }
+
+    /// What has to hold, about the tree `t` and its root `i`.
+    fn condition(self) -> &'static str {
+        match self {
+            TreeFilter::All => "",
+            TreeFilter::Started => "AND i.state = 'started' ",
+            TreeFilter::Stopped => "AND i.state = 'stopped' ",
+            TreeFilter::Failing => {
+                "AND EXISTS (SELECT 1 FROM instance o WHERE o.tree_id = t.id \
+                 AND o.removed_at IS NULL AND o.placed = 1 AND o.state <> 'destroyed' \
+                 AND o.status_text LIKE '#error%') "
+            }
+            TreeFilter::Waiting => {
+                "AND EXISTS (SELECT 1 FROM instance o WHERE o.tree_id = t.id \
+                 AND o.removed_at IS NULL AND o.placed = 0 AND o.state = 'started') "
+            }
+            TreeFilter::Upgradable => {
+                "AND EXISTS (SELECT 1 FROM upgrade_decision d WHERE d.tree_id = t.id \
+                 AND d.state IN ('planned', 'accepted')) "
+            }
+        }
+    }
+}
+
 /// A tree in a list, with how its instances are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeState {
@@ -248,13 +312,14 @@ impl Store {
         &self,
         caller: Caller,
         title: String,
+        filter: TreeFilter,
         page: Page,
     ) -> Result<Vec<TreeState>, StoreError> {
         let now = self.clock().now();
         self.read(move |sql| {
             known(caller, "instance tree")?;
             let pattern = format!("%{}%", like(&title.to_lowercase()));
-            let mut trees = page_of_trees(sql, caller, &pattern, page)?;
+            let mut trees = page_of_trees(sql, caller, &pattern, filter, page)?;
             let mut reasons = 0;
             for chunk in trees.chunks_mut(CHUNK) {
                 let keys: Vec<i64> = chunk.iter().map(|tree| tree.key.0).collect();
@@ -335,40 +400,34 @@ fn page_of_trees(
     sql: &mut Connection,
     caller: Caller,
     pattern: &str,
+    filter: TreeFilter,
     page: Page,
 ) -> Result<Vec<TreeState>, StoreError> {
-    let (person, administrator, tree) = match caller {
+    let (whose, key, administrator) = match caller {
         Caller::Person {
             person,
             administrator,
-        } => (person.0, administrator, 0),
-        Caller::Instance { tree, .. } => (0, false, tree.0),
+        } => (
+            "t.person_id = ?1 AND (?2 = 1 OR EXISTS (SELECT 1 FROM member m \
+              WHERE m.project_id = t.project_id AND m.person_id = ?1))",
+            person.0,
+            administrator,
+        ),
+        Caller::Instance { tree, .. } => ("t.id = ?1 AND ?2 = 0", tree.0, false),
         Caller::Anonymous | Caller::Node(_) | Caller::Master => return Ok(Vec::new()),
     };
-    let rows = if tree == 0 {
-        sql.all(
+    let condition = filter.condition();
+    let rows = sql.all(
+        &format!(
             "SELECT t.id, t.title, t.project_id, r.url, i.state, t.created_at FROM tree t \
              JOIN instance i ON i.tree_id = t.id AND i.title = t.title \
               AND i.requester_id IS NULL AND i.removed_at IS NULL \
              JOIN release r ON r.id = i.release_id \
-             WHERE t.person_id = ?1 AND t.archived_at IS NULL AND (?2 = 1 OR EXISTS \
-              (SELECT 1 FROM member m \
-               WHERE m.project_id = t.project_id AND m.person_id = ?1)) \
-             AND LOWER(t.title) LIKE ?3 ESCAPE '\\' \
-             ORDER BY t.title, t.id LIMIT ?4 OFFSET ?5",
-            params![person, administrator, pattern, page.limit, page.skip],
-        )?
-    } else {
-        sql.all(
-            "SELECT t.id, t.title, t.project_id, r.url, i.state, t.created_at FROM tree t \
-             JOIN instance i ON i.tree_id = t.id AND i.title = t.title \
-              AND i.requester_id IS NULL AND i.removed_at IS NULL \
-             JOIN release r ON r.id = i.release_id \
-             WHERE t.id = ?1 AND t.archived_at IS NULL AND LOWER(t.title) LIKE ?2 ESCAPE '\\' \
-             LIMIT ?3 OFFSET ?4",
-            params![tree, pattern, page.limit, page.skip],
-        )?
-    };
+             WHERE {whose} AND t.archived_at IS NULL AND LOWER(t.title) LIKE ?3 ESCAPE '\\' \
+             {condition}ORDER BY t.title, t.id LIMIT ?4 OFFSET ?5"
+        ),
+        params![key, administrator, pattern, page.limit, page.skip],
+    )?;
     let line = |row: &Row| {
         Ok(TreeState {
             key: TreeKey(row.int(0)?),

@@ -60,7 +60,9 @@ pub use backup::{RestoreError, Restored, restore};
 pub use certificates::{CertificateRecord, NewCertificate};
 pub use changes::Changes;
 pub use check::Contradiction;
-pub use details::{InstalledOn, MemberState, PartitionState, TreeState, WholeNode, WholeTree};
+pub use details::{
+    InstalledOn, MemberState, PartitionState, TreeFilter, TreeState, WholeNode, WholeTree,
+};
 pub use error::{OpenError, StoreError};
 pub use history::{EventQuery, EventRecord};
 pub use listing::{InstanceNews, NodeLine, Page, SeenChanges, TreeLine};

@@ -11,6 +11,7 @@ use slap::{InstallationState, InstanceState, ReleaseUrl};
 
 use super::audit::audit;
 use super::instances::{self, Found};
+use super::listing::see_tree;
 use super::products::ranked;
 use super::sql::{Connection, Row, SqlError, params};
 use super::trees::check_tree;
@@ -484,6 +485,30 @@ impl Store {
                 params![all, everything, person, PAGE_MAX],
             )?;
             Ok(rows.iter().map(from_row).collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// The upgrade a tree is offered, or that is under way.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when there is no such tree for the caller, or no such upgrade.
+    pub async fn open_decision(
+        &self,
+        caller: Caller,
+        tree: TreeKey,
+    ) -> Result<DecisionRecord, StoreError> {
+        self.read(move |sql| {
+            let title = see_tree(sql, caller, tree)?;
+            let row = sql.one(
+                &format!(
+                    "{SELECT} WHERE d.tree_id = ?1 AND d.state IN ('planned', 'accepted') \
+                     ORDER BY d.state DESC, d.id DESC LIMIT 1"
+                ),
+                params![tree.0],
+            )?;
+            let none = || Refusal::Conflict(format!("no upgrade is offered for {title:?}"));
+            Ok(from_row(&row.ok_or_else(none)?)?)
         })
         .await
     }

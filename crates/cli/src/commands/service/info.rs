@@ -94,7 +94,7 @@ fn readable(title: &str, document: &Json, show_secrets: bool) -> String {
                 for (name, value) in entries {
                     let shown = plain(value);
                     let shown = match hide {
-                        true => whole::masked(name, &shown),
+                        true => slap::secret::masked(name, &shown),
                         false => shown,
                     };
                     lines.push(format!("  {name:<20} {shown}"));

@@ -11,11 +11,11 @@ use slap_server::status::Record;
 
 use super::super::{App, Call};
 use super::{Answer, error, node as node_of, refused, unknown};
-use crate::domain::upgrade::{Answer as Reply, DecisionState};
+use crate::domain::upgrade::Answer as Reply;
 use crate::domain::{Timestamp, TreeKey};
 use crate::store::{
     EventQuery, EventRecord, InstallationRecord, InstanceRecord, MemberState, NodeRecord, Page,
-    Status, Texts, TreeState, WholeTree,
+    Status, Texts, TreeFilter, TreeState, WholeTree,
 };
 
 /// Trees in one answer, if nothing else is asked for, and at most.
@@ -164,7 +164,7 @@ pub(super) async fn trees(app: &App, call: &Call, input: &Input) -> Answer {
     let title = input.optional("title").unwrap_or_default().to_owned();
     let trees = app
         .store
-        .tree_states(call.caller, title, page)
+        .tree_states(call.caller, title, TreeFilter::All, page)
         .await
         .map_err(|failure| error(failure.into()))?;
     Ok(answer::list(
@@ -349,26 +349,8 @@ pub(super) async fn upgrade(app: &App, call: &Call, input: &Input) -> Answer {
     }
     let mut said = Vec::new();
     if let Some(reply) = reply {
-        let tree = app
-            .store
-            .whole_tree(call.caller, key)
-            .await
-            .map_err(no_such_tree)?;
-        let open =
-            app.store
-                .decisions(call.caller, false)
-                .await
-                .map_err(no_such_tree)?
-                .into_iter()
-                .filter(|decision| decision.tree == key)
-                .max_by_key(|decision| decision.state == DecisionState::Planned)
-                .ok_or_else(|| {
-                    error(slap_server::Problem::from(
-                        crate::store::StoreError::Refused(crate::domain::Refusal::Conflict(
-                            format!("no upgrade is offered for {:?}", tree.title),
-                        )),
-                    ))
-                })?;
+        let open = app.store.open_decision(call.caller, key).await;
+        let open = open.map_err(no_such_tree)?;
         let done = app
             .store
             .answer_decision(call.caller, open.key, reply)
