@@ -109,8 +109,9 @@ impl World {
         assert!(home.contains(">Servers<"), "{home}");
         let servers = browser.get("/servers");
         assert!(servers.contains(">Token<"), "{servers}");
-        let page = browser.send("/servers", &servers, &[]);
-        between(&page, "<pre>", "</pre>").to_owned()
+        let asked = browser.get("/servers/token");
+        let page = browser.send("/servers/token", &asked, &[]);
+        between(&page, "<pre tabindex=\"0\">", "</pre>").to_owned()
     }
 }
 

@@ -7,6 +7,7 @@
 //! - [`store`] keeps, durably; the only place that speaks SQL;
 //! - [`events`] wakes who waits for a change;
 //! - [`pki`] is the Master's certificate authority and seals its secrets;
+//! - `web` is the dashboard, as people see it;
 //! - [`server`] has the sockets.
 
 pub mod admin;
@@ -23,6 +24,8 @@ mod serve;
 pub mod server;
 mod settings;
 pub mod store;
+#[allow(dead_code)] // some parts wait for their pages
+mod web;
 
 pub use files::FilesError;
 pub use first_start::{FirstStartError, Welcome};

@@ -48,6 +48,8 @@ const CALLERS: [&str; 12] = [
 struct World {
     rig: Rig,
     names: Vec<Option<String>>,
+    /// The cookies of those who are persons: pages know people by them.
+    cookies: Vec<Option<String>>,
     node: NodeReference,
     web: InstanceKey,
     tree: TreeKey,
@@ -59,9 +61,9 @@ impl World {
         let store = &rig.store;
         let (alice, owner) = in_project(&rig, "alice", Role::Member).await;
         let (bob, member) = in_project(&rig, "bob", Role::Member).await;
-        let (_, manager) = in_project(&rig, "boss", Role::Manager).await;
-        let (_, administrator) = rig.person("root", true).await;
-        let (_, foreign) = rig.person("carol", false).await;
+        let (boss, manager) = in_project(&rig, "boss", Role::Manager).await;
+        let (root, administrator) = rig.person("root", true).await;
+        let (carol, foreign) = rig.person("carol", false).await;
         let elsewhere = store
             .create_project(Caller::Master, "Elsewhere".to_owned())
             .await
@@ -136,8 +138,14 @@ impl World {
             Some(certified(&db).await),
             Some(certified(&strange).await),
         ];
+        let mut cookies = vec![None; names.len()];
+        let persons = [(2, carol), (3, bob), (4, alice), (5, boss), (6, root)];
+        for (number, person) in persons {
+            cookies[number] = Some(rig.browser(person).await);
+        }
         World {
             names,
+            cookies,
             node,
             web: web.key,
             tree: web.tree,
@@ -509,10 +517,17 @@ fn calls(world: &World, api: Api, name: &str, verb: Verb) -> Option<Vec<(&'stati
             name,
             &[("access_token", "no such one"), ("title", "n")],
         )),
-        "login" | "password" | "servers" | "logout" if verb == Verb::Post => one(form(
+        "login" | "password" | "logout" if verb == Verb::Post => one(form(
             name,
             &[("login", "alice"), ("password", "wrong-password")],
         )),
+        "servers/token" if verb == Verb::Post => {
+            let project = world.rig.project.to_string();
+            Some(vec![
+                ("client", form(name, &[])),
+                ("node", form(name, &[("project", &project)])),
+            ])
+        }
         "hateoas" | "hateoas/" => Some(vec![
             ("root", query(name, &[])),
             (
@@ -530,7 +545,8 @@ fn calls(world: &World, api: Api, name: &str, verb: Verb) -> Option<Vec<(&'stati
                 ),
             ),
         ]),
-        "" | "login" | "password" | "servers" | "style.css" | "ca.crt" | "getHateoasUrl"
+        "assets/{file}" => one(query("assets/style-0.css", &[])),
+        "" | "login" | "password" | "servers" | "servers/token" | "ca.crt" | "getHateoasUrl"
         | "getRunId" | "healthz" | "readyz" | "metrics" | "events" | TOKEN => one(query(name, &[])),
         _ => None,
     }
@@ -578,7 +594,8 @@ async fn every_endpoint_answers_each_caller_as_the_table_says() {
          *sibling* is an instance that `web` requested, *foreign* ones belong to others.\n\n\
          **yes**: it is done, or refused for a reason that is not about who asks. seen: `403`, the \
          caller may know of it and no more. hidden: `404`, as if it did not exist. –: `401`, who \
-         are you? A call that lists things answers everybody it knows, with what is theirs.\n\n",
+         are you? (pages lead to where one signs in). Persons come to pages by the cookie of a \
+         browser they signed in with, to all other calls by their certificates. A call that lists things answers everybody it knows, with what is theirs.\n\n",
     );
     writeln!(page, "| call | {} |", CALLERS.join(" | ")).unwrap();
     writeln!(page, "|---|{}", "---|".repeat(CALLERS.len())).unwrap();
@@ -598,22 +615,42 @@ async fn every_endpoint_answers_each_caller_as_the_table_says() {
                 if changes_the_world(name) {
                     world = World::new().await;
                 }
-                let (_, sent) = calls(&world, api, name, verb).unwrap().swap_remove(which);
+                let (_, mut sent) = calls(&world, api, name, verb).unwrap().swap_remove(which);
+                let cookie = world.cookies[number].clone().filter(|_| api == Api::Web);
+                if let (Some(cookie), Verb::Post) = (&cookie, verb) {
+                    sent.body += &format!("&form_token={}", Rig::form_token(cookie));
+                }
                 let before = world.notes().await;
                 let method = match verb {
                     Verb::Get => Method::GET,
                     Verb::Post => Method::POST,
                     Verb::Put => Method::PUT,
                 };
-                let caller = world.names[number].as_deref();
+                // A person's browser shows no certificate, only its cookie.
+                let caller = match &cookie {
+                    Some(_) => None,
+                    None => world.names[number].as_deref(),
+                };
+                let mut headers: Vec<(&'static str, &str)> = sent.headers.clone();
+                if let Some(cookie) = &cookie {
+                    headers.push(("cookie", cookie));
+                }
                 let rig = &world.rig;
                 let (status, body) = if api == Api::Events {
-                    let response = rig.begin(caller, method, &sent.path, &sent.headers, sent.body);
+                    let response = rig.begin(caller, method, &sent.path, &headers, sent.body);
                     (response.await.status().as_u16(), String::new())
                 } else {
-                    let reply = rig.send(caller, method, &sent.path, &sent.headers, sent.body);
+                    let reply = rig.send(caller, method, &sent.path, &headers, sent.body);
                     let reply = reply.await;
-                    (reply.status, reply.body)
+                    let to_the_door = reply.header("location").is_some_and(|place| {
+                        place.contains("login?next=") || place.ends_with("login")
+                    });
+                    match api {
+                        // Who has to sign in first is led to the door, which is also where one is
+                        // led who signed out.
+                        Api::Web if to_the_door && name != "logout" => (401, String::new()),
+                        _ => (reply.status, reply.body),
+                    }
                 };
                 // Whoever belongs to no project is told so, as a mistake: that is about who asks.
                 let told = ["slapos.post.v0.software_instance", TOKEN].contains(&name);

@@ -10,6 +10,7 @@ use slap_server::headers::text;
 use slap_server::{Fields, headers};
 
 use super::endpoint::{Endpoint, Parameters};
+use crate::auth::Session;
 use crate::domain::Caller;
 use crate::server::Peer;
 
@@ -25,6 +26,10 @@ pub(crate) struct Call {
     pub(crate) stream: Mutex<Body>,
     /// What the path has in the place of the name's braces.
     pub(crate) parameters: Parameters,
+    /// The path that is called, without its first slash.
+    pub(crate) path: String,
+    /// Who signed in with the browser that calls; looked up for pages only.
+    pub(crate) session: Option<Session>,
     /// Who calls.
     pub(crate) caller: Caller,
     /// Where the call comes from.
@@ -78,6 +83,11 @@ impl Origin {
     /// Whether nobody on the way can listen in, or a proxy that is trusted answers for that.
     pub(crate) fn is_safe(&self) -> bool {
         self.peer.tls || self.proxied || self.peer.address.ip().is_loopback()
+    }
+
+    /// Whether a browser came through HTTPS, to us or to a proxy.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.base_url.starts_with("https://")
     }
 
     /// Whether a program on this machine calls.

@@ -19,7 +19,7 @@ pub enum Api {
     JsonRpc,
     /// Hypermedia documents (P 4).
     Hateoas,
-    /// Pages for people.
+    /// The dashboard: pages for people.
     Web,
     /// Streams of events.
     Events,
@@ -74,6 +74,8 @@ pub enum Audience {
     Anybody,
     /// Whoever showed a certificate, session or token that is valid.
     Known,
+    /// Whoever signed in with a browser; others are led to the door.
+    SignedIn,
     /// Programs of this machine, and administrators.
     Operators,
 }
@@ -175,6 +177,14 @@ impl Endpoint {
         }
     }
 
+    /// For who signed in with a browser.
+    pub(crate) const fn signed_in(self) -> Self {
+        Endpoint {
+            audience: Audience::SignedIn,
+            ..self
+        }
+    }
+
     /// For this machine's programs and administrators only.
     pub(crate) const fn operators(self) -> Self {
         Endpoint {
@@ -192,11 +202,11 @@ macro_rules! handler {
 }
 pub(crate) use handler;
 
-/// The rooms, each with its part of the table.
+/// The rooms, each with its part of the table; the pages are a table of their own.
 const ROOMS: &[&[Endpoint]] = &[
     super::system::ENDPOINTS,
     super::slap::ENDPOINTS,
-    super::web::ENDPOINTS,
+    super::register::ENDPOINTS,
     super::json_rpc::ENDPOINTS,
     super::hateoas::ENDPOINTS,
     super::events::ENDPOINTS,
@@ -205,7 +215,8 @@ const ROOMS: &[&[Endpoint]] = &[
 
 /// Everything that can be called.
 pub fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
-    ROOMS.iter().flat_map(|room| room.iter())
+    let rooms = ROOMS.iter().chain(crate::web::PAGES);
+    rooms.flat_map(|room| room.iter())
 }
 
 /// The endpoints of one path, by verb.

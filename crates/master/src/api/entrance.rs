@@ -16,8 +16,10 @@ use tokio::sync::Semaphore;
 use super::call::{Origin, comes_from_another_site};
 use super::endpoint::{Endpoint, Entry};
 use super::{Api, App, Audience, Call, Verb, hateoas, json_rpc, problem, reply};
+use crate::auth::Session;
 use crate::domain::Caller;
 use crate::server::Peer;
+use crate::web;
 
 /// Bodies up to here are read without asking, in bytes.
 const SMALL_BYTES: u64 = 64 << 10;
@@ -52,6 +54,8 @@ struct Visit {
     /// Decides how refusals look, also of what is not in the table.
     room: Api,
     caller: Caller,
+    /// Who signed in with this browser; looked up for pages only.
+    session: Option<Session>,
     origin: Origin,
     id: String,
 }
@@ -69,6 +73,7 @@ async fn enter(
         entry: None,
         room: Api::Public,
         caller: Caller::Anonymous,
+        session: None,
         origin: Origin::of(
             &peer,
             &parts.headers,
@@ -77,8 +82,17 @@ async fn enter(
         ),
         id: request_id(&app, &parts.headers),
     };
+    let wants_page =
+        text(&parts.headers, "accept").is_some_and(|types| types.contains("text/html"));
+    if wants_page {
+        visit.room = Api::Web;
+    }
+    let theme = web::Theme::of(&parts.headers);
     let answer = answer(&app, &mut visit, parts, body).await;
-    let mut response = answer.unwrap_or_else(|problem| refuse(&app, visit.room, &problem));
+    let mut response = answer.unwrap_or_else(|problem| match visit.room {
+        Api::Web => web::refuse(&path, theme, visit.session.take(), &problem),
+        room => refuse(&app, room, &problem),
+    });
     problem::add_headers(&mut response);
     if let Ok(id) = HeaderValue::from_str(&visit.id) {
         response.headers_mut().insert("x-request-id", id);
@@ -166,7 +180,14 @@ async fn answer(
     if json_rpc::is_method_like(name) {
         visit.room = Api::JsonRpc;
     }
-    let (verbs, parameters) = app.table.find(name).ok_or_else(Problem::no_such_page)?;
+    let Some((verbs, parameters)) = app.table.find(name) else {
+        if visit.room == Api::Web {
+            // Who is lost is shown the menu.
+            let secure = visit.origin.is_secure();
+            visit.session = app.auth.session(&parts.headers, secure).await?;
+        }
+        return Err(Problem::no_such_page());
+    };
     visit.room = verbs.room().unwrap_or(visit.room);
     let verb = match parts.method {
         Method::GET | Method::HEAD => Some(Verb::Get),
@@ -198,6 +219,20 @@ async fn answer(
         ));
     }
     visit.caller = app.auth.caller(&parts.headers, &visit.origin.peer).await?;
+    if endpoint.api == Api::Web {
+        let secure = visit.origin.is_secure();
+        visit.session = app.auth.session(&parts.headers, secure).await?;
+    }
+    if endpoint.audience == Audience::SignedIn {
+        match &visit.session {
+            Some(session) => visit.caller = session.caller,
+            None => {
+                let query = parts.uri.query();
+                let page = verbs.of(Verb::Get).map(|_| (name, query));
+                return Ok(web::to_the_door(name, page));
+            }
+        }
+    }
     admit(endpoint, visit)?;
     let (body, stream) = match endpoint.streamed {
         true => (Bytes::new(), body),
@@ -213,6 +248,8 @@ async fn answer(
         body,
         stream: std::sync::Mutex::new(stream),
         parameters,
+        path: name.to_owned(),
+        session: visit.session.clone(),
         caller: visit.caller,
         origin: visit.origin.clone(),
     };
@@ -222,7 +259,7 @@ async fn answer(
 /// Whether this caller may come in at all.
 fn admit(endpoint: &Endpoint, visit: &Visit) -> Result<(), Problem> {
     match endpoint.audience {
-        Audience::Anybody => Ok(()),
+        Audience::Anybody | Audience::SignedIn => Ok(()),
         Audience::Known if visit.caller == Caller::Anonymous => Err(problem::unauthenticated()),
         Audience::Known => Ok(()),
         Audience::Operators => match visit.caller {

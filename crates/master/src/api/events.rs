@@ -108,7 +108,7 @@ impl Visitor {
         if caller != Caller::Anonymous {
             return Ok(caller);
         }
-        let secure = self.origin.base_url.starts_with("https://");
+        let secure = self.origin.is_secure();
         let session = app.auth.session(&self.headers, secure).await?;
         Ok(session.map_or(Caller::Anonymous, |session| session.caller))
     }

@@ -9,20 +9,20 @@ mod access_table;
 mod cache;
 mod call;
 pub(crate) mod description;
-mod endpoint;
+pub(crate) mod endpoint;
 mod entrance;
 mod events;
 mod hateoas;
 mod json_rpc;
 mod metrics;
 mod network_cache;
-mod problem;
+pub(crate) mod problem;
+mod register;
 pub(crate) mod reply;
 mod slap;
 mod system;
 #[cfg(test)]
 pub(crate) mod testing;
-mod web;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub(crate) struct App {
     documents: Documents,
     metrics: Metrics,
     streams: events::Streams,
-    table: Table,
+    pub(crate) table: Table,
     large: Large,
     /// The network cache, if this Master keeps one.
     cache: Option<Cache>,

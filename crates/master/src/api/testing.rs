@@ -303,6 +303,40 @@ impl Rig {
         self.send(Some(who), Method::GET, path, &[], "").await
     }
 
+    /// Signs a person in with a browser; its cookie.
+    pub async fn browser(&self, person: PersonKey) -> String {
+        let number = self.serial.fetch_add(1, Ordering::SeqCst);
+        let secret = format!("browser-{number}");
+        self.store.open_session(person, &secret).await.unwrap();
+        format!("slapos={secret}")
+    }
+
+    /// What the forms of a browser carry.
+    pub fn form_token(cookie: &str) -> String {
+        let (_, secret) = cookie.split_once('=').unwrap();
+        crate::pki::token_hash(&format!("form {secret}"))
+    }
+
+    /// A page, as a browser gets it.
+    pub async fn page(&self, cookie: &str, path: &str) -> Reply {
+        let headers = [("cookie", cookie), ("accept", "text/html")];
+        self.send(None, Method::GET, path, &headers, "").await
+    }
+
+    /// Sends a form of a page.
+    pub async fn send_form(&self, cookie: &str, path: &str, fields: &[(&str, &str)]) -> Reply {
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair("form_token", &Self::form_token(cookie))
+            .extend_pairs(fields)
+            .finish();
+        let headers = [
+            ("cookie", cookie),
+            ("accept", "text/html"),
+            ("content-type", "application/x-www-form-urlencoded"),
+        ];
+        self.send(None, Method::POST, path, &headers, form).await
+    }
+
     /// Posts a form.
     pub async fn post(&self, who: &str, path: &str, fields: &[(&str, &str)]) -> Reply {
         let form = form_urlencoded::Serializer::new(String::new())

@@ -100,9 +100,16 @@ fn cookie_header(value: &str, secure: bool, seconds: u64) -> String {
 }
 
 /// A browser that is signed in.
+#[derive(Clone)]
 pub struct Session {
     /// Who.
     pub caller: Caller,
+    /// That person.
+    pub person: PersonKey,
+    /// What that person signs in with.
+    pub login: Login,
+    /// That person's name.
+    pub name: String,
     /// The secret in its cookie.
     cookie: String,
 }
@@ -248,9 +255,15 @@ impl Auth {
         let Some(cookie) = cookie(headers, secure) else {
             return Ok(None);
         };
-        let caller = self.store.session_caller(cookie).await?;
-        Ok((caller != Caller::Anonymous).then(|| Session {
-            caller,
+        let person = self.store.session_person(cookie).await?;
+        Ok(person.map(|person| Session {
+            caller: Caller::Person {
+                person: person.key,
+                administrator: person.administrator,
+            },
+            person: person.key,
+            login: person.login,
+            name: person.name,
             cookie: cookie.to_owned(),
         }))
     }

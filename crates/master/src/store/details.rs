@@ -390,7 +390,7 @@ impl Store {
 }
 
 /// A text as part of a pattern.
-fn like(text: &str) -> String {
+pub(super) fn like(text: &str) -> String {
     text.replace('\\', "\\\\")
         .replace('%', "\\%")
         .replace('_', "\\_")

@@ -38,6 +38,7 @@ mod schema;
 mod situation;
 mod software;
 pub(crate) mod sql;
+mod standing;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -75,6 +76,7 @@ pub use records::*;
 pub use remotes::{RemoteAnswer, RemoteRecord, RemoteSettings, RemoteWork};
 pub use schema::VERSION as SCHEMA_VERSION;
 pub use sql::SqlError;
+pub use standing::{NodeFilter, NodeState, NodesStanding, ServicesStanding};
 pub use system::Counts;
 pub use tokens::{
     Bearer, IssuedToken, NewToken, SESSION_LIFE, TOKEN_LIFE, TOKEN_LIFE_MAX, TokenRecord,

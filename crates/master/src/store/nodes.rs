@@ -17,7 +17,7 @@ use crate::domain::{
     Refusal, Timestamp,
 };
 
-const SELECT_NODE: &str = "SELECT n.id, n.kind, n.project_id, n.title, n.scope, \
+pub(super) const SELECT_NODE: &str = "SELECT n.id, n.kind, n.project_id, n.title, n.scope, \
      (SELECT COUNT(*) FROM partition p WHERE p.node_id = n.id AND p.active = 1), \
      (SELECT COUNT(*) FROM partition p WHERE p.node_id = n.id AND p.active = 1 AND p.instance_id IS NULL), \
      n.capacity, n.used, n.alive, n.network_id, n.categories, n.status_text, n.status_at, \
@@ -27,7 +27,8 @@ const SELECT_NODE: &str = "SELECT n.id, n.kind, n.project_id, n.title, n.scope, 
 const TITLE_CHARS_MAX: usize = 200;
 /// Nodes of one title that are looked at, in all projects.
 const NAMESAKES_MAX: usize = 1000;
-fn node_from_row(row: &Row) -> Result<NodeRecord, SqlError> {
+
+pub(super) fn node_from_row(row: &Row) -> Result<NodeRecord, SqlError> {
     Ok(NodeRecord {
         node: NodeReference {
             key: NodeKey(row.int(0)?),

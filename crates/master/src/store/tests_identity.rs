@@ -640,6 +640,17 @@ async fn of_several_who_use_a_token_at_once_one_gets_it(database: TestDatabase) 
     }
 }
 
+/// Who a browser's cookie speaks for.
+async fn signed_in(store: &Store, cookie: &str) -> Caller {
+    match store.session_person(cookie).await.unwrap() {
+        Some(person) => Caller::Person {
+            person: person.key,
+            administrator: person.administrator,
+        },
+        None => Caller::Anonymous,
+    }
+}
+
 async fn a_password_is_set_by_a_link_and_ends_sessions(database: TestDatabase) {
     let world = World::new(database).await;
     let store = &world.store;
@@ -659,19 +670,13 @@ async fn a_password_is_set_by_a_link_and_ends_sessions(database: TestDatabase) {
         .open_session(key(world.member), "cookie")
         .await
         .unwrap();
-    assert_eq!(store.session_caller("cookie").await.unwrap(), world.member);
-    assert_eq!(
-        store.session_caller("other").await.unwrap(),
-        Caller::Anonymous
-    );
+    assert_eq!(signed_in(store, "cookie").await, world.member);
+    assert_eq!(signed_in(store, "other").await, Caller::Anonymous);
     store
         .set_password_by_token(&first, "$hash$".into())
         .await
         .unwrap();
-    assert_eq!(
-        store.session_caller("cookie").await.unwrap(),
-        Caller::Anonymous
-    );
+    assert_eq!(signed_in(store, "cookie").await, Caller::Anonymous);
     for token in [&first, &second] {
         assert_refused!(
             store.set_password_by_token(token, "$x$".into()).await,
@@ -690,27 +695,15 @@ async fn a_password_is_set_by_a_link_and_ends_sessions(database: TestDatabase) {
             .await
             .unwrap();
     }
-    assert_eq!(
-        store.session_caller("cookie 4").await.unwrap(),
-        Caller::Anonymous
-    );
-    assert_eq!(
-        store.session_caller("cookie 5").await.unwrap(),
-        world.member
-    );
+    assert_eq!(signed_in(store, "cookie 4").await, Caller::Anonymous);
+    assert_eq!(signed_in(store, "cookie 5").await, world.member);
     store.close_session("cookie 5").await.unwrap();
-    assert_eq!(
-        store.session_caller("cookie 5").await.unwrap(),
-        Caller::Anonymous
-    );
+    assert_eq!(signed_in(store, "cookie 5").await, Caller::Anonymous);
     store
         .set_disabled(world.root, login("member"), true)
         .await
         .unwrap();
-    assert_eq!(
-        store.session_caller("cookie 24").await.unwrap(),
-        Caller::Anonymous
-    );
+    assert_eq!(signed_in(store, "cookie 24").await, Caller::Anonymous);
     assert_refused!(store.open_session(key(world.member), "c").await, Forbidden);
     let facts = store.sign_in_facts(login("member")).await.unwrap().unwrap();
     assert_eq!(facts.password_hash, None, "a disabled person has none");
@@ -718,16 +711,10 @@ async fn a_password_is_set_by_a_link_and_ends_sessions(database: TestDatabase) {
         .set_disabled(world.root, login("member"), false)
         .await
         .unwrap();
-    assert_eq!(
-        store.session_caller("cookie 24").await.unwrap(),
-        Caller::Anonymous
-    );
+    assert_eq!(signed_in(store, "cookie 24").await, Caller::Anonymous);
     store.open_session(key(world.member), "late").await.unwrap();
     world.pass(SESSION_LIFE);
-    assert_eq!(
-        store.session_caller("late").await.unwrap(),
-        Caller::Anonymous
-    );
+    assert_eq!(signed_in(store, "late").await, Caller::Anonymous);
     assert_eq!(
         store
             .sign_in_facts(login("nobody"))

@@ -88,6 +88,19 @@ pub struct Bearer {
     pub project: Option<ProjectKey>,
 }
 
+/// Who is signed in with a browser.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SessionPerson {
+    /// Which person.
+    pub(crate) key: PersonKey,
+    /// Whether it may do everything.
+    pub(crate) administrator: bool,
+    /// What it signs in with.
+    pub(crate) login: Login,
+    /// Its name.
+    pub(crate) name: String,
+}
+
 /// Tokens, in the columns [`token_of`] reads.
 macro_rules! select_tokens {
     ($rest:literal) => {
@@ -458,26 +471,31 @@ impl Store {
         .await
     }
 
-    /// Who a browser's cookie speaks for: one look-up. [`Caller::Anonymous`] when it is worth
-    /// nothing (any more).
-    pub(crate) async fn session_caller(&self, cookie: &str) -> Result<Caller, StoreError> {
+    /// Who a browser's cookie speaks for: one look-up. Nobody when it is worth nothing (any more).
+    pub(crate) async fn session_person(
+        &self,
+        cookie: &str,
+    ) -> Result<Option<SessionPerson>, StoreError> {
         let hash = pki::token_hash(cookie);
         let now = self.clock().now();
         self.read(move |sql| {
             let row = sql.one(
-                "SELECT person.id, person.administrator FROM session \
+                "SELECT person.id, person.administrator, person.login, person.name FROM session \
                  JOIN person ON person.id = session.person_id \
                  WHERE session.hash = ?1 AND session.expires_at > ?2 \
                  AND person.disabled_at IS NULL",
                 params![&hash, now.0],
             )?;
-            Ok(match row {
-                Some(row) => Caller::Person {
-                    person: PersonKey(row.int(0)?),
-                    administrator: row.flag(1)?,
-                },
-                None => Caller::Anonymous,
-            })
+            Ok(row
+                .map(|row| {
+                    Ok::<_, SqlError>(SessionPerson {
+                        key: PersonKey(row.int(0)?),
+                        administrator: row.flag(1)?,
+                        login: row.parsed(2)?,
+                        name: row.text(3)?.to_owned(),
+                    })
+                })
+                .transpose()?)
         })
         .await
     }

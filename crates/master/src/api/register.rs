@@ -1,4 +1,4 @@
-//! Certificates for one-time tokens: what `slapos configure client` and `slapos node register` ask
+//! The doors for programs that are not known yet. Certificates for one-time tokens: what `slapos configure client` and `slapos node register` ask
 //! for, the released ones too (P 5.2–5.4).
 
 use std::sync::Arc;
@@ -8,15 +8,37 @@ use axum::response::Response;
 use serde_json::json;
 use slap_server::Problem;
 
-use super::super::{App, Call, reply};
+use super::endpoint::{Endpoint, handler};
+use super::{Api, App, Call, reply};
 use crate::domain::{Caller, NodeKind, Refusal, TokenPurpose};
 use crate::store::{Bearer, NewToken, TOKEN_LIFE};
+
+/// The largest form they send, in bytes.
+const FORM_BYTES_MAX: usize = 16 << 10;
+
+const fn form(name: &'static str, handler: super::endpoint::Handler) -> Endpoint {
+    Endpoint::post(Api::Slap, name, handler)
+        .public()
+        .up_to(FORM_BYTES_MAX)
+}
+
+/// Who calls is not asked at the door: these are the doors.
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    Endpoint::get(Api::Slap, "ca.crt", handler!(authority)).public(),
+    form("Person_getCertificate", handler!(person)),
+    form("Person_requestComputer", handler!(node)),
+    Endpoint::get(
+        Api::Slap,
+        "hateoas/computer_module/Base_getComputerToken",
+        handler!(node_token),
+    ),
+];
 
 /// The media type of a certificate in PEM form.
 const PEM: &str = "application/x-pem-file";
 
 /// The certificate of the authority, for whoever is to trust it.
-pub(super) async fn authority(app: Arc<App>, _call: Call) -> Result<Response, Problem> {
+async fn authority(app: Arc<App>, _call: Call) -> Result<Response, Problem> {
     let pem = app.auth.certifier().authority_pem().to_owned();
     let mut response = reply::with(StatusCode::OK, PEM, pem);
     reply::set(&mut response, header::CACHE_CONTROL, "public, max-age=3600");
@@ -46,7 +68,7 @@ async fn bearer(app: &App, call: &Call, wanted: TokenPurpose) -> Result<Bearer, 
 }
 
 /// A certificate for a person (P 5.3).
-pub(super) async fn person(app: Arc<App>, call: Call) -> Result<Response, Problem> {
+async fn person(app: Arc<App>, call: Call) -> Result<Response, Problem> {
     let bearer = bearer(&app, &call, TokenPurpose::Client).await?;
     let certifier = app.auth.certifier();
     let made = certifier.for_person(bearer.caller, bearer.person).await?;
@@ -59,7 +81,7 @@ pub(super) async fn person(app: Arc<App>, call: Call) -> Result<Response, Proble
 }
 
 /// A node, made where there is none of that title, and its certificate (P 5.4).
-pub(super) async fn node(app: Arc<App>, call: Call) -> Result<Response, Problem> {
+async fn node(app: Arc<App>, call: Call) -> Result<Response, Problem> {
     let title = call.form().need("title")?.trim().to_owned();
     let bearer = bearer(&app, &call, TokenPurpose::Node).await?;
     let project = bearer.project.ok_or_else(|| {
@@ -83,7 +105,7 @@ pub(super) async fn node(app: Arc<App>, call: Call) -> Result<Response, Problem>
 }
 
 /// A token for a node, for whoever has a certificate already (`slapos computer token`).
-pub(super) async fn node_token(app: Arc<App>, call: Call) -> Result<Response, Problem> {
+async fn node_token(app: Arc<App>, call: Call) -> Result<Response, Problem> {
     let Caller::Person { person, .. } = call.caller else {
         return Err(Problem::forbidden("Only persons make tokens"));
     };

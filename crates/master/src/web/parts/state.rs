@@ -1,0 +1,121 @@
+//! States: an icon, a word, a colour. The colour never stands alone.
+
+use maud::{Markup, Render, html};
+use slap_server::json_rpc::detail::Actual;
+
+use crate::domain::AllocationScope;
+use crate::store::{InstallationRecord, NodeRecord};
+use crate::web::Icon;
+
+/// How much attention something needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::web) enum Tone {
+    /// As it shall be.
+    Good,
+    /// On its way.
+    Busy,
+    /// Waits for something or somebody.
+    Wait,
+    /// Something is wrong.
+    Bad,
+    /// At rest.
+    Idle,
+}
+
+impl Tone {
+    fn class(self) -> &'static str {
+        match self {
+            Tone::Good => "good",
+            Tone::Busy => "busy",
+            Tone::Wait => "wait",
+            Tone::Bad => "bad",
+            Tone::Idle => "idle",
+        }
+    }
+}
+
+/// A state as it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::web) struct Badge {
+    /// Its colour.
+    pub(in crate::web) tone: Tone,
+    /// Its icon.
+    pub(in crate::web) icon: Icon,
+    /// Its word.
+    pub(in crate::web) word: &'static str,
+}
+
+impl Render for Badge {
+    fn render(&self) -> Markup {
+        html! { span class=(format!("badge {}", self.tone.class())) { (self.icon) (self.word) } }
+    }
+}
+
+const fn badge(tone: Tone, icon: Icon, word: &'static str) -> Badge {
+    Badge { tone, icon, word }
+}
+
+impl Badge {
+    /// A node that answers.
+    pub(in crate::web) const ONLINE: Badge = badge(Tone::Good, Icon::Done, "Online");
+    /// A node that does not.
+    pub(in crate::web) const SILENT: Badge = badge(Tone::Bad, Icon::Unplugged, "Silent");
+    /// All is well.
+    pub(in crate::web) const FINE: Badge = badge(Tone::Good, Icon::Done, "All well");
+
+    /// An instance, or a service as its worst instance.
+    pub(in crate::web) fn instance(actual: Actual) -> Self {
+        match actual {
+            Actual::Started => badge(Tone::Good, Icon::Done, "Running"),
+            Actual::Starting => badge(Tone::Busy, Icon::Busy, "Starting"),
+            Actual::Stopping => badge(Tone::Busy, Icon::Busy, "Stopping"),
+            Actual::Stopped => badge(Tone::Idle, Icon::Paused, "Stopped"),
+            Actual::Destroying => badge(Tone::Busy, Icon::Trash, "Destroying"),
+            Actual::Waiting => badge(Tone::Wait, Icon::Wait, "Waiting"),
+            Actual::Error => badge(Tone::Bad, Icon::Alert, "Failing"),
+        }
+    }
+
+    /// A release on a node.
+    pub(in crate::web) fn installation(installation: &InstallationRecord) -> Self {
+        use slap::InstallationState::{Available, Destroyed};
+        match (installation.state, installation.status.reported.as_str()) {
+            (Destroyed, _) => badge(Tone::Busy, Icon::Trash, "Removing"),
+            (Available, "available") => badge(Tone::Good, Icon::Done, "Installed"),
+            (Available, "building") => badge(Tone::Busy, Icon::Work, "Building"),
+            (Available, "error") => badge(Tone::Bad, Icon::Alert, "Failed"),
+            (Available, _) => badge(Tone::Wait, Icon::Wait, "Asked for"),
+        }
+    }
+
+    /// Whether a node answers.
+    pub(in crate::web) fn node(node: &NodeRecord) -> Self {
+        let is_error = |text: &str| text.starts_with("#error");
+        match (node.alive, node.contact_at, &node.status.text) {
+            (true, ..) => Badge::ONLINE,
+            (false, _, Some(text)) if is_error(text) => badge(Tone::Bad, Icon::Alert, "Failing"),
+            (false, Some(_), _) => Badge::SILENT,
+            (false, None, _) => badge(Tone::Wait, Icon::Wait, "Never seen"),
+        }
+    }
+
+    /// Whether a node takes new instances.
+    pub(in crate::web) fn scope(scope: AllocationScope) -> Self {
+        match scope {
+            AllocationScope::Open => badge(Tone::Good, Icon::Done, "Open"),
+            AllocationScope::NoAllocation => badge(Tone::Idle, Icon::Lock, "Closed"),
+            AllocationScope::Termination => badge(Tone::Wait, Icon::Trash, "Being emptied"),
+            AllocationScope::Forever => badge(Tone::Idle, Icon::Lock, "Closed for good"),
+            AllocationScope::Outdated => badge(Tone::Idle, Icon::Unplugged, "Given up"),
+            AllocationScope::Maintenance => badge(Tone::Wait, Icon::Wrench, "Maintenance"),
+        }
+    }
+
+    /// Whether a promise holds.
+    pub(in crate::web) fn promise(failed: bool) -> Self {
+        match failed {
+            false => badge(Tone::Good, Icon::Done, "Holds"),
+            true => badge(Tone::Bad, Icon::Alert, "Fails"),
+        }
+    }
+}
