@@ -369,6 +369,24 @@ impl Client {
         )
     }
 
+    /// Gives a running process something to read.
+    pub fn send_stdin(&self, name: &str, text: &str) -> Result<(), ClientError> {
+        self.call(
+            "supervisor.sendProcessStdin",
+            &[Value::text(name), Value::text(text)],
+        )
+        .map(drop)
+    }
+
+    /// Tells event listeners something (`REMOTE_COMMUNICATION`).
+    pub fn send_event(&self, kind: &str, data: &str) -> Result<(), ClientError> {
+        self.call(
+            "supervisor.sendRemoteCommEvent",
+            &[Value::text(kind), Value::text(data)],
+        )
+        .map(drop)
+    }
+
     /// Reads the configuration again and tells what differs; nothing is started or stopped.
     pub fn reload(&self) -> Result<Changes, ClientError> {
         let method = "supervisor.reloadConfig";

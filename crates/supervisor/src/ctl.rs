@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::io::Write;
+use std::io::{BufRead, Write};
 
 use crate::Value;
 use crate::client::{Changes, Client, ClientError, ProcessInfo, ProcessResult};
 use crate::fault::FaultCode;
+use crate::state::ProcessState;
 
 /// What `tail` shows without a number.
 const TAIL: u32 = 1_600;
@@ -231,7 +232,7 @@ pub fn run(client: &Client, args: &[&str]) -> Outcome {
             Err(error) => unreachable_daemon(&mut outcome, client, &error),
         },
         "help" => {
-            outcome.say("actions: add avail clear help maintail pid reload remove reread restart shutdown signal start status stop tail update version");
+            outcome.say("actions: add avail clear fg help maintail pid reload remove reread restart shutdown signal start status stop tail update version");
             if let Some(topic) = names.first() {
                 help(&mut outcome, topic);
             }
@@ -270,6 +271,91 @@ pub fn follow(client: &Client, args: &[&str], out: &mut dyn Write) -> Outcome {
         }
         Err(error) => unreachable_daemon(&mut outcome, client, &error),
     }
+    outcome
+}
+
+/// Whether these arguments ask for a process in the foreground: then call [`foreground`].
+pub fn is_foreground(args: &[&str]) -> bool {
+    args.first() == Some(&"fg")
+}
+
+/// Runs `fg NAME`: each line of `input` is given to the process to read, and what it writes goes to
+/// the two `outputs` (stdout and stderr) from threads of their own, until `input` or the process
+/// ends. The threads go on until the daemon ends or the outputs fail.
+pub fn foreground(
+    client: &Client,
+    args: &[&str],
+    input: &mut dyn BufRead,
+    outputs: [Box<dyn Write + Send>; 2],
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    if !daemon_answers(client, &mut outcome) {
+        return outcome;
+    }
+    let name = match args.get(1..).unwrap_or_default() {
+        [name] => *name,
+        [] => {
+            outcome.refuse(1, "ERROR: no process name supplied");
+            help(&mut outcome, "fg");
+            return outcome;
+        }
+        _ => {
+            outcome.refuse(1, "ERROR: too many process names supplied");
+            return outcome;
+        }
+    };
+    match client.process_info(name) {
+        Ok(info) if info.state == ProcessState::Running => {}
+        Ok(_) => {
+            outcome.refuse(1, "ERROR: process not running");
+            return outcome;
+        }
+        Err(error) if error.fault() == Some(FaultCode::BadName) => {
+            outcome.refuse(1, "ERROR: bad process name supplied");
+            return outcome;
+        }
+        Err(error) => {
+            unreachable_daemon(&mut outcome, client, &error);
+            return outcome;
+        }
+    }
+    for (channel, mut out) in ["stdout", "stderr"].into_iter().zip(outputs) {
+        if channel == "stdout" {
+            let _ = writeln!(out, "==> Press Ctrl-C to exit <==");
+        }
+        let (client, name) = (client.clone(), name.to_owned());
+        // A process whose stderr goes where its stdout goes has one log only.
+        let copy = move || drop(client.follow(&name, channel, out.as_mut()));
+        let thread = std::thread::Builder::new().name("follow".into());
+        if let Err(error) = thread.spawn(copy) {
+            outcome.refuse(1, format!("ERROR: cannot start a thread: {error}"));
+            return outcome;
+        }
+    }
+    let mut line = String::new();
+    while input.read_line(&mut line).is_ok_and(|read| read > 0) {
+        if !line.ends_with('\n') {
+            line.push('\n');
+        }
+        match client.send_stdin(name, &line) {
+            Ok(()) => {}
+            Err(error) if error.fault() == Some(FaultCode::NotRunning) => {
+                outcome.say("Process got killed");
+                break;
+            }
+            Err(error) => {
+                outcome.say(format!("ERROR: {error}"));
+                break;
+            }
+        }
+        line.clear();
+        let state = client.process_info(name).map(|info| info.state);
+        if state.is_ok_and(|state| state != ProcessState::Running) {
+            outcome.say("Process got killed");
+            break;
+        }
+    }
+    outcome.say("Exiting foreground");
     outcome
 }
 
@@ -317,6 +403,11 @@ fn usage(outcome: &mut Outcome, code: u8, action: &str) {
 }
 
 fn help(outcome: &mut Outcome, action: &str) {
+    if action == "fg" {
+        outcome.say("fg <process>\tConnect to a process in foreground mode");
+        outcome.say("\t\tCtrl-C to exit");
+        return;
+    }
     let title = match action {
         "start" => "Start",
         "stop" => "Stop",

@@ -51,6 +51,9 @@ pub(crate) struct RunRecord {
     pub(crate) start: u64,
     /// The FIFOs it writes stdout and stderr to.
     pub(crate) fifos: [Option<PathBuf>; 2],
+    /// The FIFO it reads stdin from; none when an older daemon started it.
+    #[serde(default)]
+    pub(crate) stdin: Option<PathBuf>,
 }
 
 impl Journal {

@@ -24,9 +24,13 @@
 //! * `stopProcessGroup` also waits for what was already stopping.
 //! * `GET /steps` on the socket tells of each step of a process as it happens ([`Client::listen`]).
 //! * After the daemon was killed, the exit code of a process that it had started is unknown (-1).
-//! * Event listeners (the node looks after watched services itself), `fcgi-program`, syslog, TCP
-//!   sockets and passwords do not exist.
+//! * A program's standard input never ends: also a daemon that takes over can write to it.
+//! * After the daemon was killed, event listeners begin anew, since nobody remembers what they were
+//!   told; their events that waited are lost, as upstream loses them. `result_handler` is always
+//!   upstream's default. A section with `unless=builtin` (our own key) is for supervisord only.
+//! * `fcgi-program`, syslog, TCP sockets and passwords do not exist.
 
+mod capture;
 pub mod client;
 mod clock;
 pub mod config;
@@ -38,9 +42,11 @@ mod journal;
 mod launch;
 mod listen;
 mod logfile;
+mod notice;
 mod procfs;
 mod spawn;
 mod state;
+mod talk;
 mod users;
 mod xmlrpc;
 

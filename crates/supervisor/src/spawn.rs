@@ -110,6 +110,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) umask: u32,
     /// The limit of open files before the daemon raised its own.
     pub(crate) open_files: Rlimit,
+    /// Its end of the input FIFO.
+    pub(crate) stdin: OwnedFd,
     /// Its ends of the output FIFOs; `None` = thrown away.
     pub(crate) stdout: Option<OwnedFd>,
     pub(crate) stderr: Option<OwnedFd>,
@@ -135,7 +137,7 @@ pub(crate) fn spawn(program: &ProgramConfig, around: Surroundings<'_>) -> Result
     if let Some((first, rest)) = arguments.split_first() {
         command.arg0(first).args(rest);
     }
-    command.env_clear().stdin(Stdio::null());
+    command.env_clear();
     for (key, value) in environment(program, &around) {
         command.env(key, value);
     }
@@ -148,6 +150,7 @@ pub(crate) fn spawn(program: &ProgramConfig, around: Surroundings<'_>) -> Result
         command.stderr(output(around.stderr));
     }
     command.stdout(output(around.stdout));
+    command.stdin(Stdio::from(around.stdin));
 
     let directory = match &program.directory {
         Some(directory) => {

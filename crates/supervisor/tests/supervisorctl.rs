@@ -6,9 +6,10 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use common::{Nest, eventually, group, shell};
 use supervisor::ctl;
@@ -98,6 +99,73 @@ impl Pair {
             "ours {args:?}"
         );
     }
+}
+
+/// What a thread writes, for the test to see.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_process_in_the_foreground_reads_what_is_typed() {
+    let nest = Nest::with(&[group(
+        "g",
+        vec![shell("cat", "exec cat"), shell("no", "exit")],
+    )]);
+    nest.client.start("g:cat", true).unwrap();
+    let shown = Shared::default();
+    let foreground = |args: &[&str], typed: &str| {
+        let outputs: [Box<dyn Write + Send>; 2] =
+            [Box::new(shown.clone()), Box::new(Shared::default())];
+        let outcome = ctl::foreground(&nest.client, args, &mut typed.as_bytes(), outputs);
+        (outcome.text, outcome.code)
+    };
+    let done = foreground(&["fg", "g:cat"], "hello\nyou");
+    assert_eq!(done, ("Exiting foreground\n".to_owned(), 0));
+    eventually("it is shown", || {
+        let shown = String::from_utf8(shown.0.lock().unwrap().clone()).unwrap();
+        let expected = "==> Press Ctrl-C to exit <==\nhello\nyou\n";
+        (shown == expected).then_some(())
+    });
+    for (args, text) in [
+        (&["fg", "g:no"][..], "ERROR: process not running\n"),
+        (&["fg", "nobody"], "ERROR: bad process name supplied\n"),
+        (
+            &["fg", "a", "b"],
+            "ERROR: too many process names supplied\n",
+        ),
+    ] {
+        assert_eq!(foreground(args, ""), (text.to_owned(), 1));
+    }
+
+    let Some(upstream) = std::env::var_os("SLAPOS_TEST_SUPERVISORCTL") else {
+        return;
+    };
+    let mut child = Command::new(upstream)
+        .arg("-c")
+        .arg(nest.config())
+        .args(["fg", "g:cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut typed = child.stdin.take().unwrap();
+    typed.write_all(b"typed upstream\n").unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("typed upstream")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    nest.client.stop("g:cat", true).unwrap();
 }
 
 #[test]

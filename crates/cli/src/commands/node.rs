@@ -4,6 +4,7 @@ mod promise;
 mod status;
 mod usage;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -268,6 +269,13 @@ fn control(file: &Path, words: Vec<String>) -> CommandResult {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     if ctl::is_follow(&words) {
         let outcome = ctl::follow(&client, &words, &mut std::io::stdout());
+        return print_outcome(&outcome);
+    }
+    if ctl::is_foreground(&words) {
+        let mut input = std::io::stdin().lock();
+        let outputs: [Box<dyn Write + Send>; 2] =
+            [Box::new(std::io::stdout()), Box::new(std::io::stderr())];
+        let outcome = ctl::foreground(&client, &words, &mut input, outputs);
         return print_outcome(&outcome);
     }
     print_outcome(&ctl::run(&client, &words))

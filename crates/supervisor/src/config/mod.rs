@@ -165,6 +165,19 @@ pub struct ProgramConfig {
     pub environment: Vec<(String, String)>,
     /// `SUPERVISOR_SERVER_URL` to tell it; the daemon's socket when absent (`AUTO`).
     pub serverurl: Option<String>,
+    /// What event listeners are told of its stdout and stderr.
+    #[serde(default)]
+    pub told: [ToldConfig; 2],
+}
+
+/// What event listeners are told of an output channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ToldConfig {
+    /// Everything that is written to it (`PROCESS_LOG`).
+    pub events: bool,
+    /// Bytes of what is written between the marks of a communication (`PROCESS_COMMUNICATION`); 0 =
+    /// marks mean nothing.
+    pub capture_max_bytes: u64,
 }
 
 impl ProgramConfig {
@@ -200,6 +213,7 @@ impl ProgramConfig {
             stderr: log,
             environment: Vec::new(),
             serverurl: None,
+            told: [ToldConfig::default(); 2],
         }
     }
 
@@ -270,6 +284,18 @@ pub struct GroupConfig {
     pub programs: Vec<ProgramConfig>,
     /// Whether a `[group:x]` section made it, rather than a lone `[program:x]`.
     pub explicit: bool,
+    /// What its processes are told, when they are event listeners (`[eventlistener:x]`).
+    #[serde(default)]
+    pub listener: Option<PoolConfig>,
+}
+
+/// What event listeners are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolConfig {
+    /// supervisord's names of events, sorted.
+    pub events: Vec<String>,
+    /// How many events wait at most; the oldest has to go.
+    pub buffer_size: u32,
 }
 
 impl GroupConfig {
@@ -280,6 +306,7 @@ impl GroupConfig {
             priority: 999,
             programs,
             explicit: true,
+            listener: None,
         }
     }
 
@@ -290,10 +317,17 @@ impl GroupConfig {
             priority: program.priority,
             programs: vec![program],
             explicit: false,
+            listener: None,
         }
     }
 
-    /// The text of `etc/supervisord.conf.d/<group>.conf`, key by key as N 2.6.
+    /// What decides which group starts first and stops last.
+    pub(crate) fn order(&self) -> (i32, &str) {
+        (self.priority, &self.name)
+    }
+
+    /// The text of `etc/supervisord.conf.d/<group>.conf`, key by key as N 2.6. No node has event
+    /// listeners: they are not written.
     pub fn render(&self) -> String {
         render::group(self)
     }
@@ -355,7 +389,7 @@ impl DaemonConfig {
     }
 
     /// The text of `etc/supervisord.conf` as N 2.6; `watchdog` is the event listener's command
-    /// line. Our daemon ignores that section, upstream's would run it.
+    /// line, which upstream's daemon would run and ours does not.
     pub fn render(&self, include: &str, watchdog: &str) -> String {
         render::daemon(self, include, watchdog)
     }

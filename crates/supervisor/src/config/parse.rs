@@ -6,9 +6,13 @@ use super::ini::{Document, Section};
 use super::lex::{boolean, byte_size, environment, signal_number, split_command};
 use super::{
     AutoRestart, ConfigError, DaemonConfig, GroupConfig, LogConfig, LogLevel, LogTarget,
-    ProgramConfig, User,
+    PoolConfig, ProgramConfig, ToldConfig, User,
 };
 
+/// No event listeners may have more events wait for them.
+const MAX_BUFFER_SIZE: u32 = 100_000;
+/// No communication of a program is longer.
+const MAX_CAPTURE_BYTES: u64 = 16 << 20;
 /// No program may ask for more copies of itself.
 const MAX_NUMPROCS: u32 = 1_000;
 
@@ -140,6 +144,30 @@ fn groups(document: &Document, here: &str) -> Result<Vec<GroupConfig>, ConfigErr
             priority,
             programs,
             explicit: true,
+            listener: None,
+        });
+    }
+    for section in document.sections() {
+        let Some(name) = section.name.strip_prefix("eventlistener:") else {
+            continue;
+        };
+        // Nothing to run, or nothing for us to run.
+        let is_empty = section.get("command").is_some_and(str::is_empty);
+        if is_empty || section.get("unless") == Some("builtin") {
+            continue;
+        }
+        let name = checked_name(name).map_err(|e| section.error(e))?;
+        let listener = pool(section).map_err(|e| section.error(e))?;
+        groups.push(GroupConfig {
+            priority: match section.get("priority") {
+                Some(_) => priority(section)?,
+                // Listeners start before what they are told of, and stop after it.
+                None => -1,
+            },
+            programs: processes(section, &name, here)?,
+            name,
+            explicit: false,
+            listener: Some(listener),
         });
     }
     for section in document.sections() {
@@ -156,6 +184,7 @@ fn groups(document: &Document, here: &str) -> Result<Vec<GroupConfig>, ConfigErr
             programs,
             name,
             explicit: false,
+            listener: None,
         });
     }
     for (at, group) in groups.iter_mut().enumerate() {
@@ -181,8 +210,50 @@ fn groups(document: &Document, here: &str) -> Result<Vec<GroupConfig>, ConfigErr
             reason: format!("two groups are named '{}'", double.name),
         });
     }
-    groups.sort_by_key(|g| g.priority);
+    // As upstream: names decide where priorities do not.
+    groups.sort_by(|a, b| a.order().cmp(&b.order()));
     Ok(groups)
+}
+
+/// What the listeners of a section are told.
+fn pool(section: &Section) -> Result<PoolConfig, String> {
+    let text = section.get("events").unwrap_or("");
+    let mut events: Vec<String> = text
+        .split(',')
+        .map(|event| event.trim().to_uppercase())
+        .filter(|event| !event.is_empty())
+        .collect();
+    if events.is_empty() {
+        return Err(format!(
+            "[{}] section requires an \"events\" line",
+            section.name
+        ));
+    }
+    if let Some(unknown) = events.iter().find(|event| !crate::notice::is_event(event)) {
+        let name = &section.name;
+        return Err(format!("Unknown event type {unknown} in [{name}] events"));
+    }
+    events.sort();
+    events.dedup();
+    let buffer_size = section.get("buffer_size").map_or(Ok(10), integer)?;
+    if !(1..=MAX_BUFFER_SIZE).contains(&buffer_size) {
+        return Err(format!(
+            "buffer_size is {buffer_size}; it is 1 to {MAX_BUFFER_SIZE}"
+        ));
+    }
+    if section.get("redirect_stderr").map(boolean) == Some(Ok(true)) {
+        return Err("redirect_stderr=true would interfere with the eventlistener protocol".into());
+    }
+    const HANDLER: &str = "supervisor.dispatchers:default_handler";
+    if let Some(handler) = section.get("result_handler").filter(|h| *h != HANDLER) {
+        return Err(format!(
+            "result_handler '{handler}' cannot be used, only {HANDLER}"
+        ));
+    }
+    Ok(PoolConfig {
+        events,
+        buffer_size,
+    })
 }
 
 fn priority(section: &Section) -> Result<i32, ConfigError> {
@@ -231,8 +302,8 @@ fn process(
 ) -> Result<ProgramConfig, String> {
     let label = section
         .name
-        .strip_prefix("program:")
-        .unwrap_or(&section.name)
+        .split_once(':')
+        .map_or(section.name.as_str(), |(_, name)| name)
         .trim()
         .to_owned();
     let variables = |name: &str| -> Option<Variable> {
@@ -332,6 +403,14 @@ fn process(
             backups: number_of(&format!("{channel}_logfile_backups"), 10)?,
         })
     };
+    let told = |channel: &str| -> Result<ToldConfig, String> {
+        Ok(ToldConfig {
+            events: flag(&format!("{channel}_events_enabled"), false)?,
+            capture_max_bytes: text(&format!("{channel}_capture_maxbytes"))?
+                .map_or(Ok(0), |t| byte_size(&t))?
+                .min(MAX_CAPTURE_BYTES),
+        })
+    };
     let stdout = log("stdout")?;
     let stderr = if redirect_stderr {
         LogConfig::none()
@@ -369,6 +448,7 @@ fn process(
         environment: environment(&text("environment")?.unwrap_or_default())?,
         serverurl: text("serverurl")?
             .filter(|u| !u.is_empty() && !u.trim().eq_ignore_ascii_case("auto")),
+        told: [told("stdout")?, told("stderr")?],
     })
 }
 

@@ -96,6 +96,17 @@ fn program_section(out: &mut String, program: &ProgramConfig) {
             &log.backups.to_string(),
         );
     }
+    for (channel, told) in ["stdout", "stderr"].into_iter().zip(program.told) {
+        if told.events {
+            put(&format!("{channel}_events_enabled"), "true");
+        }
+        if told.capture_max_bytes > 0 {
+            put(
+                &format!("{channel}_capture_maxbytes"),
+                &write_size(told.capture_max_bytes),
+            );
+        }
+    }
     let environment: Vec<String> = program
         .environment
         .iter()
@@ -147,7 +158,8 @@ pub(super) fn daemon(daemon: &DaemonConfig, include: &str, watchdog: &str) -> St
          \n\
          [eventlistener:watchdog]\n\
          command={watchdog}\n\
-         events=PROCESS_STATE_EXITED, PROCESS_STATE_FATAL\n",
+         events=PROCESS_STATE_EXITED, PROCESS_STATE_FATAL\n\
+         unless=builtin\n",
         maxbytes = write_size(daemon.logfile_max_bytes),
         pidfile = daemon.pidfile.display(),
         backups = daemon.logfile_backups,

@@ -5,6 +5,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use crate::journal::{GroupRecord, Journal, ProcessRecord, RunRecord};
+use crate::notice::Notice;
 use crate::procfs;
 use crate::state::ProcessState;
 
@@ -59,6 +60,8 @@ impl Daemon {
             .flat_map(|g| g.members.clone())
             .filter(|id| fresh.contains(id))
             .collect();
+        self.notify(Notice::daemon(true));
+        self.renew_listeners();
         for id in ordered {
             self.spawn(id, true);
         }
@@ -72,7 +75,7 @@ impl Daemon {
         let mut processes = processes.into_iter();
         for program in &config.programs {
             let id = self.new_id();
-            let mut process = Process::new(id, &config.name, program.clone(), &self.settings);
+            let mut process = Process::new(id, &config, program.clone(), &self.settings);
             let known = processes.next().unwrap_or_default();
             let ProcessRecord {
                 machine,
@@ -89,17 +92,20 @@ impl Daemon {
                 self.adopt(id, run);
             }
         }
-        self.groups.push(Group { config, members });
-        self.groups.sort_by_key(|g| g.config.priority);
+        self.groups.push(Group::new(config, members));
+        self.groups
+            .sort_by(|a, b| a.config.order().cmp(&b.config.order()));
     }
 
     /// Configured groups that were not active; nothing is started yet.
     fn restore_configured(&mut self) {
         for config in self.configured_but_inactive() {
+            let name = config.name.clone();
             self.restore_group(GroupRecord {
                 config,
                 processes: Vec::new(),
             });
+            self.notify(Notice::group(&name, true));
         }
     }
 
@@ -175,6 +181,7 @@ impl Daemon {
             process.machine.spawned(&process.config, now);
             process.started_at = crate::clock::wall();
             let fifos = [1, 2].map(|descriptor| self.fifo_of(pid, descriptor));
+            let stdin = self.fifo_of(pid, 0);
             let [stdout, stderr] = fifos;
             let stderr = stderr.filter(|e| Some(e) != stdout.as_ref());
             self.adopt(
@@ -183,6 +190,7 @@ impl Daemon {
                     pid,
                     start: stat.start,
                     fifos: [stdout, stderr],
+                    stdin,
                 },
             );
             self.tell(id);
@@ -200,7 +208,9 @@ impl Daemon {
             .processes
             .values()
             .filter_map(|p| p.run.as_ref())
-            .flat_map(|r| r.record.fifos.iter().flatten().cloned())
+            .flat_map(|r| r.record.fifos.iter().chain([&r.record.stdin]))
+            .flatten()
+            .cloned()
             .collect();
         let Ok(entries) = fs::read_dir(self.fifo_directory()) else {
             return;

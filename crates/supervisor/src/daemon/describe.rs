@@ -70,6 +70,10 @@ pub(super) fn config_info(
     };
     let size = |log: &LogConfig| Value::Int(i64::try_from(log.max_bytes).unwrap_or(i64::MAX));
     let none = || Value::text("none");
+    let capture = |channel: usize| {
+        let max = program.told[channel].capture_max_bytes;
+        Value::Int(i64::try_from(max).unwrap_or(i64::MAX))
+    };
     let uid = match &program.user {
         Some(User::Id(uid)) => int(*uid),
         Some(User::Name(name)) => Value::text(name),
@@ -99,16 +103,16 @@ pub(super) fn config_info(
         ("redirect_stderr", Value::Bool(program.redirect_stderr)),
         ("startretries", int(program.startretries)),
         ("startsecs", int(program.startsecs)),
-        ("stdout_capture_maxbytes", Value::Int(0)),
-        ("stdout_events_enabled", Value::Bool(false)),
+        ("stdout_capture_maxbytes", capture(0)),
+        ("stdout_events_enabled", Value::Bool(program.told[0].events)),
         ("stdout_logfile", log(&program.stdout)),
         ("stdout_logfile_backups", int(program.stdout.backups)),
         ("stdout_logfile_maxbytes", size(&program.stdout)),
         ("stdout_syslog", Value::Bool(false)),
         ("stopsignal", Value::Int(program.stopsignal.into())),
         ("stopwaitsecs", int(program.stopwaitsecs)),
-        ("stderr_capture_maxbytes", Value::Int(0)),
-        ("stderr_events_enabled", Value::Bool(false)),
+        ("stderr_capture_maxbytes", capture(1)),
+        ("stderr_events_enabled", Value::Bool(program.told[1].events)),
         ("stderr_logfile", log(&program.stderr)),
         ("stderr_logfile_backups", int(program.stderr.backups)),
         ("stderr_logfile_maxbytes", size(&program.stderr)),

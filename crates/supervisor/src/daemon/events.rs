@@ -1,7 +1,9 @@
-//! What happens, told to those who want to know: as a stream to whoever listens on the socket.
+//! What happens, told to those who want to know: to event listeners, and as a stream to whoever
+//! listens on the socket.
 
 use crate::http;
 use crate::listen::{Change, Heard};
+use crate::notice::Notice;
 use crate::state::{ProcessState, Step};
 
 use super::Daemon;
@@ -83,7 +85,9 @@ impl Daemon {
             exitstatus: process.machine.exitstatus,
             restarts: process.machine.restarts(),
         };
+        let mut notices = Vec::new();
         for step in &steps {
+            notices.extend(self.who(id).map(|who| Notice::state(who, step)));
             let mut said = None;
             for connection in self.connections.values_mut() {
                 let Some(listening) = &mut connection.listens else {
@@ -100,6 +104,9 @@ impl Daemon {
                 let said = said.get_or_insert_with(|| piece(&Heard::Change(change(step))));
                 connection.output.extend_from_slice(said);
             }
+        }
+        for notice in notices {
+            self.notify(notice);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::config::{Config, signal_number};
 use crate::fault::{Fault, FaultCode};
 use crate::logfile::{self, ReadError};
+use crate::notice::Notice;
 use crate::spawn::{self, Missing};
 use crate::state::{ProcessState, Stop};
 use crate::xmlrpc::Value;
@@ -13,6 +14,7 @@ use crate::xmlrpc::Value;
 use super::control::Answer;
 use super::deferred::{Deferred, Goal, Item};
 use super::describe::{config_info, process_info};
+use super::input::Deaf;
 use super::process::Process;
 use super::{Daemon, Mood};
 
@@ -215,6 +217,7 @@ impl Daemon {
                     return Err(Fault::new(FaultCode::StillRunning, name));
                 }
                 self.forget_group(name);
+                self.notify(Notice::group(name, false));
                 Ok(Value::Bool(true))
             }
             "readLog" | "readMainLog" => {
@@ -281,14 +284,28 @@ impl Daemon {
                 return Ok(Answer::Later(Deferred::Many(results)));
             }
             "sendProcessStdin" => {
-                let (name, _text) = (p.text()?, p.text()?);
+                let (name, text) = (p.text()?, p.text()?);
                 p.end()?;
-                self.find_process(name)?;
-                // Our programs read from /dev/null.
-                Err(Fault::new(FaultCode::NoFile, name))
+                let id = self.find_process(name)?;
+                let process = self.processes.get(&id).filter(|p| p.pid() > 0);
+                if process.is_none_or(|p| p.state() == ProcessState::Stopping) {
+                    return Err(Fault::new(FaultCode::NotRunning, name));
+                }
+                match self.give(id, text.as_bytes()) {
+                    Ok(()) => Ok(Value::Bool(true)),
+                    Err(Deaf::Closed) => Err(Fault::new(FaultCode::NoFile, name)),
+                    Err(Deaf::Full) => Err(Fault::new(
+                        FaultCode::Failed,
+                        format!("{name} does not read what it was sent before"),
+                    )),
+                }
             }
-            // There are no event listeners here.
-            "sendRemoteCommEvent" => Ok(Value::Bool(true)),
+            "sendRemoteCommEvent" => {
+                let (kind, data) = (p.text()?, p.text()?);
+                p.end()?;
+                self.notify(Notice::remote(kind, data));
+                Ok(Value::Bool(true))
+            }
             "shutdown" => {
                 p.end()?;
                 self.log.warn("received a request to shut down");

@@ -9,9 +9,11 @@ mod control;
 mod deferred;
 mod describe;
 mod events;
+mod input;
 mod log;
 mod methods;
 mod output;
+mod pool;
 mod process;
 mod signals;
 mod sweep;
@@ -31,11 +33,14 @@ use rustix::process::{Resource, Rlimit};
 use crate::clock;
 use crate::config::{Config, ConfigError, DaemonConfig, DaemonOnly, GroupConfig};
 use crate::journal::{GroupRecord, Journal};
+use crate::notice::{Notice, TICKS};
 use crate::state::Millis;
 
 use control::Connection;
+use input::Input;
 use log::Logger;
 use output::Stream;
+use pool::Pool;
 use process::Process;
 use signals::Signals;
 use sweep::Hunt;
@@ -167,6 +172,7 @@ enum Source {
     Connection(u64),
     Output(u64),
     Adopted(u64),
+    Input(u64),
 }
 
 impl Source {
@@ -177,6 +183,7 @@ impl Source {
             Self::Connection(id) => (2, id),
             Self::Output(id) => (3, id),
             Self::Adopted(id) => (4, id),
+            Self::Input(id) => (5, id),
         };
         epoll::EventData::new_u64(kind << 56 | id)
     }
@@ -189,6 +196,7 @@ impl Source {
             2 => Self::Connection(id),
             3 => Self::Output(id),
             4 => Self::Adopted(id),
+            5 => Self::Input(id),
             _ => return None,
         })
     }
@@ -200,6 +208,18 @@ struct Group {
     config: GroupConfig,
     /// Its processes, in the order of its programs.
     members: Vec<u64>,
+    /// What waits for them, when they are event listeners.
+    pool: Pool,
+}
+
+impl Group {
+    fn new(config: GroupConfig, members: Vec<u64>) -> Self {
+        Self {
+            config,
+            members,
+            pool: Pool::default(),
+        }
+    }
 }
 
 struct Daemon {
@@ -213,6 +233,8 @@ struct Daemon {
     groups: Vec<Group>,
     processes: BTreeMap<u64, Process>,
     streams: BTreeMap<u64, Stream>,
+    /// What is being written to programs, by process.
+    inputs: BTreeMap<u64, Input>,
     connections: BTreeMap<u64, Connection>,
     hunts: Vec<Hunt>,
     listener: Option<UnixListener>,
@@ -220,8 +242,18 @@ struct Daemon {
     epoll: OwnedFd,
     log: Logger,
     mood: Mood,
+    /// Whether listeners were told that it stops.
+    stopping: bool,
+    /// Until when listeners may hear the last events, while shutting down.
+    farewell: Option<Millis>,
     /// Since when everything has stopped, while shutting down.
     at_rest_since: Option<Millis>,
+    /// Number of the next event that listeners are told.
+    serial: u64,
+    /// The last multiple of each period that passed; only where somebody asked for ticks.
+    ticks: [Option<i64>; TICKS.len()],
+    /// Listeners that are stopped to be started again.
+    renewing: Vec<u64>,
     next_id: u64,
     next_fifo: u64,
     /// What programs get; the daemon's own limit is higher.
@@ -259,6 +291,7 @@ impl Daemon {
             groups: Vec::new(),
             processes: BTreeMap::new(),
             streams: BTreeMap::new(),
+            inputs: BTreeMap::new(),
             connections: BTreeMap::new(),
             hunts: Vec::new(),
             listener: None,
@@ -266,7 +299,12 @@ impl Daemon {
             epoll,
             log,
             mood: Mood::Running,
+            stopping: false,
+            farewell: None,
             at_rest_since: None,
+            serial: 0,
+            ticks: [None; TICKS.len()],
+            renewing: Vec::new(),
             next_id: 1,
             next_fifo: 1,
             open_files: raise_open_files(),
@@ -394,6 +432,9 @@ impl Daemon {
         self.retry_outputs(now);
         self.hunt(now);
         self.stop_in_order();
+        self.start_renewed();
+        self.tick();
+        self.dispatch();
         let said = self.log.take_said();
         self.publish(control::MAIN_LOG, 0, &said);
         self.advance_connections();
@@ -408,6 +449,8 @@ impl Daemon {
             Source::Connection(id) => self.receive(id),
             Source::Output(id) => self.read_output(id, output::TURN),
             Source::Adopted(id) => self.adopted_ended(id),
+            // Whoever said it was told that it was taken: there is nobody to tell.
+            Source::Input(id) => drop(self.write_input(id)),
         }
     }
 
@@ -444,7 +487,13 @@ impl Daemon {
         let outputs = self.streams.values().filter_map(|s| s.retry_at());
         let hunts = self.hunts.iter().map(Hunt::next_look);
         let rest = self.at_rest_since.map(|t| t + LAST_HUNT);
-        processes.chain(outputs).chain(hunts).chain(rest).min()
+        processes
+            .chain(outputs)
+            .chain(hunts)
+            .chain(rest)
+            .chain(self.next_tick())
+            .chain(self.farewell.filter(|end| *end > clock::monotonic()))
+            .min()
     }
 
     /// While shutting down: groups of the highest priority number stop first, each together with
@@ -452,6 +501,10 @@ impl Daemon {
     fn stop_in_order(&mut self) {
         if self.mood == Mood::Running {
             return;
+        }
+        if !self.stopping {
+            self.stopping = true;
+            self.notify(Notice::daemon(false));
         }
         let last = self
             .groups
@@ -464,6 +517,9 @@ impl Daemon {
             .map(|g| g.config.priority)
             .max();
         let Some(last) = last else { return };
+        if self.listeners_have_the_word(last) {
+            return;
+        }
         let members: Vec<u64> = self
             .groups
             .iter()
@@ -490,6 +546,8 @@ impl Daemon {
     fn start_anew(&mut self) {
         self.at_rest_since = None;
         self.mood = Mood::Running;
+        self.stopping = false;
+        self.farewell = None;
         match Config::load(&self.config_path) {
             Ok(config) => self.configured = config.groups,
             Err(error) => self.log.error(format!(
@@ -500,7 +558,14 @@ impl Daemon {
         for name in old {
             self.forget_group(&name);
         }
-        self.activate_new_groups();
+        let mut automatic = Vec::new();
+        for group in self.configured_but_inactive() {
+            automatic.extend(self.insert_group(group));
+        }
+        self.notify(Notice::daemon(true));
+        for id in automatic {
+            self.spawn(id, true);
+        }
     }
 
     /// Writes the state file if it is out of date.
@@ -595,19 +660,19 @@ impl Daemon {
             .collect()
     }
 
-    /// Adds every configured group that is not active.
-    fn activate_new_groups(&mut self) {
-        for group in self.configured_but_inactive() {
-            self.add_group(group);
+    /// Makes a group active and starts what starts by itself.
+    fn add_group(&mut self, config: GroupConfig) {
+        for id in self.insert_group(config) {
+            self.spawn(id, true);
         }
     }
 
-    /// Makes a group active and starts what starts by itself.
-    fn add_group(&mut self, config: GroupConfig) {
+    /// Makes a group active; gives what starts by itself.
+    fn insert_group(&mut self, config: GroupConfig) -> Vec<u64> {
         let mut members = Vec::new();
         for program in &config.programs {
             let id = self.new_id();
-            let process = Process::new(id, &config.name, program.clone(), &self.settings);
+            let process = Process::new(id, &config, program.clone(), &self.settings);
             self.processes.insert(id, process);
             members.push(id);
         }
@@ -616,12 +681,13 @@ impl Daemon {
             .copied()
             .filter(|id| self.processes.get(id).is_some_and(|p| p.config.autostart))
             .collect();
-        self.groups.push(Group { config, members });
-        self.groups.sort_by_key(|g| g.config.priority);
+        let name = config.name.clone();
+        self.groups.push(Group::new(config, members));
+        self.groups
+            .sort_by(|a, b| a.config.order().cmp(&b.config.order()));
         self.dirty = true;
-        for id in automatic {
-            self.spawn(id, true);
-        }
+        self.notify(Notice::group(&name, true));
+        automatic
     }
 
     /// Forgets a group. Its processes must be at rest.

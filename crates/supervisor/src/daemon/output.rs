@@ -10,7 +10,9 @@ use std::path::PathBuf;
 
 use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, Uid};
 
+use crate::capture::{Capture, Piece};
 use crate::clock;
+use crate::notice::Notice;
 use crate::state::Millis;
 
 use super::{Daemon, Source};
@@ -35,6 +37,8 @@ pub(super) struct Stream {
     pending: Vec<u8>,
     retry_at: Option<Millis>,
     tries: u32,
+    /// What tells communications from output, where that was asked for.
+    capture: Option<Capture>,
 }
 
 impl Stream {
@@ -96,6 +100,10 @@ impl Daemon {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let fifo = rustix::fs::open(&path, flags, Mode::empty())
             .map_err(|e| format!("cannot open the output channel {}: {e}", path.display()))?;
+        let told = self.processes.get(&process).map(|p| p.config.told[channel]);
+        let capture = told
+            .filter(|told| told.capture_max_bytes > 0)
+            .map(|told| Capture::new(told.capture_max_bytes));
         let id = self.new_id();
         self.watch(&fifo, Source::Output(id))
             .map_err(|e| e.to_string())?;
@@ -107,6 +115,7 @@ impl Daemon {
             pending: Vec::new(),
             retry_at: None,
             tries: 0,
+            capture,
         };
         self.streams.insert(id, stream);
         Ok(id)
@@ -142,6 +151,56 @@ impl Daemon {
     }
 
     fn deliver(&mut self, id: u64, bytes: &[u8]) {
+        let capture = self.streams.get_mut(&id).and_then(|s| s.capture.as_mut());
+        match capture.map(|capture| capture.take(bytes)) {
+            None => self.put_output(id, bytes, true),
+            Some(pieces) => self.put_pieces(id, pieces),
+        }
+    }
+
+    fn put_pieces(&mut self, id: u64, pieces: Vec<Piece>) {
+        for piece in pieces {
+            match piece {
+                Piece::Output(bytes) => self.put_output(id, &bytes, true),
+                Piece::Inside(bytes) => self.put_output(id, &bytes, false),
+                Piece::Communication(bytes) => {
+                    let Some(stream) = self.streams.get(&id) else {
+                        return;
+                    };
+                    let (owner, channel) = (stream.process, stream.channel);
+                    let notice = self
+                        .who(owner)
+                        .map(|who| Notice::communication(who, channel, &bytes));
+                    notice.into_iter().for_each(|notice| self.notify(notice));
+                }
+            }
+        }
+    }
+
+    /// Tells listeners of what was written, and what is not for them alone goes to the log.
+    fn put_output(&mut self, id: u64, bytes: &[u8], is_logged: bool) {
+        let Some(stream) = self.streams.get(&id) else {
+            return;
+        };
+        let (owner, channel) = (stream.process, stream.channel);
+        if is_logged {
+            self.log_output(id, bytes);
+        }
+        let Some(process) = self.processes.get(&owner) else {
+            return;
+        };
+        let is_said = process.listener.is_some() && channel == 0;
+        let is_told = process.config.told[channel].events && !is_said;
+        if is_told && let Some(who) = self.who(owner) {
+            let notice = Notice::log(who, channel, bytes);
+            self.notify(notice);
+        }
+        if is_said {
+            self.hear_listener(owner, bytes);
+        }
+    }
+
+    fn log_output(&mut self, id: u64, bytes: &[u8]) {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
@@ -149,6 +208,10 @@ impl Daemon {
             return;
         };
         let (owner, channel) = (stream.process, stream.channel);
+        if stream.retry_at.is_some() {
+            // What came before waits, too.
+            return stream.pending.extend_from_slice(bytes);
+        }
         let outcome = match &mut process.logs[channel] {
             Some(log) => log.append(bytes),
             None => Ok(()),
@@ -250,6 +313,10 @@ impl Daemon {
 
     /// Nobody can write any more, or nobody shall.
     pub(super) fn close_output(&mut self, id: u64) {
+        let capture = self.streams.get_mut(&id).and_then(|s| s.capture.as_mut());
+        if let Some(pieces) = capture.map(Capture::end) {
+            self.put_pieces(id, pieces);
+        }
         if let Some(stream) = self.streams.remove(&id) {
             let _ = fs::remove_file(&stream.path);
         }

@@ -7,14 +7,15 @@ use std::path::PathBuf;
 use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::clock;
-use crate::config::{DaemonConfig, LogConfig, LogTarget, ProgramConfig, signal_name};
+use crate::config::{DaemonConfig, GroupConfig, LogConfig, LogTarget, ProgramConfig, signal_name};
 use crate::journal::{ProcessRecord, RunRecord};
 use crate::logfile::RotatingFile;
 use crate::procfs;
 use crate::spawn::{self, Surroundings};
 use crate::state::{Due, Machine, Millis, ProcessState, Stop};
 
-use super::Daemon;
+use super::pool::Listener;
+use super::{Daemon, input};
 
 const KILL: i32 = 9;
 /// More than a FIFO holds: what a dead process wrote is read whole.
@@ -30,6 +31,8 @@ pub(super) struct Process {
     pub(super) run: Option<Run>,
     pub(super) started_at: i64,
     pub(super) stopped_at: i64,
+    /// Its side of the conversation, when it is an event listener.
+    pub(super) listener: Option<Listener>,
     /// Logs of stdout and stderr.
     pub(super) logs: [Option<RotatingFile>; 2],
 }
@@ -63,10 +66,12 @@ impl Run {
 impl Process {
     pub(super) fn new(
         id: u64,
-        group: &str,
+        group: &GroupConfig,
         config: ProgramConfig,
         settings: &DaemonConfig,
     ) -> Self {
+        let listener = group.listener.as_ref().map(|_| Listener::default());
+        let group = group.name.as_str();
         let logs = [
             log_file(&config.stdout, group, &config.name, "stdout", settings),
             { log_file(&config.stderr, group, &config.name, "stderr", settings) },
@@ -79,6 +84,7 @@ impl Process {
             run: None,
             started_at: 0,
             stopped_at: 0,
+            listener,
             logs,
         }
     }
@@ -147,6 +153,7 @@ impl Daemon {
     pub(super) fn spawn(&mut self, id: u64, ordered: bool) {
         let now = clock::monotonic();
         let spawned = self.try_spawn(id);
+        self.begin_talk(id);
         self.dirty = true;
         let Some(process) = self.processes.get_mut(&id) else {
             return;
@@ -189,9 +196,13 @@ impl Daemon {
             log.open().map_err(|e| e.to_string())?;
         }
         let owner = spawn::identity(&process.config)?.map(|i| (i.uid, i.gid));
+        let told = process
+            .config
+            .told
+            .map(|t| t.events || t.capture_max_bytes > 0);
         let wanted = [
-            process.logs[0].is_some(),
-            process.logs[1].is_some() && !process.config.redirect_stderr,
+            process.logs[0].is_some() || told[0] || process.listener.is_some(),
+            (process.logs[1].is_some() || told[1]) && !process.config.redirect_stderr,
         ];
         let (group, config) = (process.group.clone(), process.config.clone());
         let mut fifos = [None, None];
@@ -207,11 +218,23 @@ impl Daemon {
             streams.push(stream);
         }
         let [stdout, stderr] = ends;
+        let path = self.fifo_directory().join(self.next_fifo.to_string());
+        self.next_fifo += 1;
+        let stdin = match input::make(&path, owner) {
+            Ok(stdin) => stdin,
+            Err(reason) => {
+                streams
+                    .into_iter()
+                    .for_each(|stream| self.close_output(stream));
+                return Err(reason);
+            }
+        };
         let around = Surroundings {
             group: &group,
             url: &self.url,
             umask: self.settings.umask,
             open_files: self.open_files,
+            stdin,
             stdout,
             stderr,
         };
@@ -221,11 +244,13 @@ impl Daemon {
                 pid,
                 start: procfs::stat(pid).map_or(0, |s| s.start),
                 fifos,
+                stdin: Some(path),
             }),
             Err(reason) => {
                 for stream in streams {
                     self.close_output(stream);
                 }
+                let _ = fs::remove_file(path);
                 Err(reason)
             }
         }
@@ -414,6 +439,8 @@ impl Daemon {
             .machine
             .exited(&process.config, clock::monotonic(), status);
         self.tell(id);
+        self.close_input(id);
+        self.end_talk(id);
         if let Some(process) = self.processes.get_mut(&id) {
             process.run = None;
         }
