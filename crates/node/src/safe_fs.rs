@@ -440,7 +440,9 @@ impl Dir {
     }
 
     /// Removes whatever is under a name, a whole tree included, without ever following a link. What
-    /// is mounted there is somebody else's: it is unmounted, never emptied.
+    /// is mounted there is somebody else's: it is unmounted, never emptied. Flags that forbid changes
+    /// (`chattr +i`, `+a`) are taken away in the tree, and not from this
+    /// directory.
     pub(crate) fn remove_tree(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         let name = name.as_ref();
         match self.own_kind(name)? {
@@ -452,6 +454,7 @@ impl Dir {
 
     /// Removes everything in the directory, but not the directory itself.
     pub(crate) fn remove_contents(&self) -> io::Result<()> {
+        let _ = free(&self.fd);
         // Trees too deep for one go are hoisted to here meanwhile: look again until it is empty.
         loop {
             let names = self.names()?;
@@ -466,8 +469,7 @@ impl Dir {
 
     fn remove_directory(&self, name: &OsStr, top: &Dir, depth: usize) -> io::Result<()> {
         if depth >= REMOVE_DEPTH_MAX {
-            let hoisted = temporary_name(OsStr::new("deep"));
-            fs::renameat(&self.fd, name, &top.fd, &hoisted)?;
+            let hoisted = self.hoist(name, top)?;
             return top.remove_directory(&hoisted, top, 0);
         }
         let dir = match self.own_dir(name) {
@@ -480,16 +482,51 @@ impl Dir {
         let Some(dir) = dir else { return Ok(()) };
         let mode = dir.mode()?;
         if mode & 0o700 != 0o700 {
-            fs::fchmod(&dir.fd, Mode::from_raw_mode(mode | 0o700))?;
+            dir.open_up(mode)?;
         }
         for child in dir.names()? {
             match dir.own_kind(&child)? {
                 None => {}
                 Some(Kind::Directory) => dir.remove_directory(&child, top, depth + 1)?,
-                Some(_) => dir.remove_own(&child)?,
+                Some(_) => dir.remove_leaf(&child)?,
             }
         }
-        absent_is_none(fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR))?;
+        // The directory above is part of the tree unless this is its top.
+        self.remove_emptied(name, &dir, depth > 0)
+    }
+
+    // Apart, so that the function that calls itself needs little of the stack.
+
+    /// Moves a directory up to the top of its tree; gives its name there.
+    fn hoist(&self, name: &OsStr, top: &Dir) -> io::Result<OsString> {
+        let hoisted = temporary_name(OsStr::new("deep"));
+        let child = self.own_dir(name)?;
+        let freed = [Some(&self.fd), child.as_ref().map(|dir| &dir.fd)];
+        though_locked(freed, || fs::renameat(&self.fd, name, &top.fd, &hoisted))?;
+        Ok(hoisted)
+    }
+
+    /// Gives its owner all rights on it.
+    fn open_up(&self, mode: u32) -> io::Result<()> {
+        let changed = though_locked([Some(&self.fd)], || {
+            fs::fchmod(&self.fd, Mode::from_raw_mode(mode | 0o700))
+        });
+        Ok(changed?)
+    }
+
+    /// Removes a file of a tree.
+    fn remove_leaf(&self, name: &OsStr) -> io::Result<()> {
+        match self.remove_own(name) {
+            Err(error) if is_locked(&error) && free(&self.fd).is_some() => self.remove_own(name),
+            other => other,
+        }
+    }
+
+    /// Removes a directory that is empty now; the one above may be freed, too, or not.
+    fn remove_emptied(&self, name: &OsStr, dir: &Dir, above: bool) -> io::Result<()> {
+        let freed = [above.then_some(&self.fd), Some(&dir.fd)];
+        let removed = though_locked(freed, || fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR));
+        absent_is_none(removed)?;
         Ok(())
     }
 
@@ -544,10 +581,29 @@ impl Dir {
                 Err(error) if error.raw_os_error() == Some(Errno::BUSY.raw_os_error()) => {
                     self.unmount(name)?;
                 }
+                Err(error) if is_locked(&error) => return self.remove_locked(name, error),
                 other => return other.map(drop),
             }
         }
         self.remove(name).map(drop)
+    }
+
+    /// Removes a file whose flags forbid it. Where it has other names, they keep the flags.
+    fn remove_locked(&self, name: &OsStr, error: io::Error) -> io::Result<()> {
+        // Only what can be opened without any effect has flags.
+        if self.kind(name)? != Some(Kind::File) {
+            return Err(error);
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = fs::openat(&self.fd, name, flags, Mode::empty())?;
+        let Some(before) = free(&file) else {
+            return Err(error);
+        };
+        let removed = self.remove(name).map(drop);
+        if removed.is_err() || fs::fstat(&file)?.st_nlink > 0 {
+            let _ = fs::ioctl_setflags(&file, before);
+        }
+        removed
     }
 
     /// Takes away what is mounted under a name. Who uses it may go on until they end.
@@ -574,6 +630,32 @@ impl Dir {
         let through_proc = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
         fs::chmod(through_proc, Mode::from_raw_mode(0o700))?;
         Ok(())
+    }
+}
+
+/// Flags that forbid even root to change or remove something.
+const LOCKS: fs::IFlags = fs::IFlags::IMMUTABLE.union(fs::IFlags::APPEND);
+
+/// Takes these flags away; gives those from before, if that was of use.
+fn free(fd: &OwnedFd) -> Option<fs::IFlags> {
+    // Most file systems that know no flags say so.
+    let before = fs::ioctl_getflags(fd).ok()?;
+    let is_locked = before.intersects(LOCKS);
+    (is_locked && fs::ioctl_setflags(fd, before - LOCKS).is_ok()).then_some(before)
+}
+
+fn is_locked(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::PERM.raw_os_error())
+}
+
+/// Does something; where flags of these forbid it, once more without them.
+fn though_locked<const N: usize>(
+    freed: [Option<&OwnedFd>; N],
+    act: impl Fn() -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    match act() {
+        Err(Errno::PERM) if freed.into_iter().flatten().filter_map(free).count() > 0 => act(),
+        other => other,
     }
 }
 
@@ -704,6 +786,50 @@ mod tests {
         dir.remove_contents().unwrap();
         assert!(dir.names().unwrap().is_empty());
         assert_eq!(std::fs::read_to_string(&outside).unwrap(), "precious");
+    }
+
+    #[test]
+    fn what_flags_protect_is_removed_too() {
+        let (root, dir, outside) = fixture();
+        std::fs::hard_link(&outside, dir.path().join("a-link")).unwrap();
+        std::fs::create_dir_all(dir.path().join("a/b/c")).unwrap();
+        for file in ["file", "a/log", "a/b/c/deep"] {
+            std::fs::write(dir.path().join(file), "x").unwrap();
+        }
+        symlink(&outside, dir.path().join("a/b/escape")).unwrap();
+        let flag = |flag: &str, path: &Path| {
+            let mut chattr = std::process::Command::new("chattr");
+            let output = chattr.arg(flag).arg(path).output();
+            output.is_ok_and(|output| output.status.success())
+        };
+        let path = |name: &str| dir.path().join(name);
+        if !flag("+i", &path("file")) {
+            #[allow(clippy::print_stderr)]
+            {
+                eprintln!("SKIPPED: no flags of files here, or no right to set them");
+            }
+            return;
+        }
+        for (how, name) in [
+            ("+a", "a/log"),
+            ("+i", "a/b/c/deep"),
+            ("+i", "a/b/c"),
+            ("+a", "a/b"),
+            ("+i", "a"),
+            ("+i", "a-link"),
+        ] {
+            assert!(flag(how, &path(name)), "{name}");
+        }
+        // Not ours to free: the directory above the tree.
+        assert!(flag("+a", dir.path()));
+        assert!(dir.remove_tree("a").is_err());
+        dir.remove_contents().unwrap();
+        assert!(dir.names().unwrap().is_empty());
+        assert_eq!(std::fs::read_to_string(&outside).unwrap(), "precious");
+        // Another name of the same file: as protected as before.
+        assert!(std::fs::write(&outside, "lost").is_err());
+        assert!(flag("-i", &outside));
+        drop(root);
     }
 
     #[test]
