@@ -32,7 +32,8 @@ pub(super) fn run(
         Err(error) => (true, error.to_string()),
     };
     let judged = files
-        .append_log(&promise.title, &rules::line(started, failed, &message))
+        .bound_log(&promise.title)
+        .and_then(|()| files.append_log(&promise.title, &rules::line(started, failed, &message)))
         .and_then(|()| files.log_tail(&promise.title));
     // Never an anomaly result: an executable that fails does not bang.
     let answer = match judged {

@@ -13,6 +13,8 @@ use crate::time;
 
 /// How much of the end of a log is read: executions before it do not matter.
 const LOG_TAIL_BYTES: u64 = 256 << 10;
+/// Bytes of a log, and of the one kept from before.
+const LOG_BYTES_MAX: u64 = 1 << 20;
 
 /// Seconds by which a clock may be corrected without everything being due.
 const CLOCK_SLACK: f64 = 5.0;
@@ -178,6 +180,28 @@ impl Files {
         let text = pyjson::line(status);
         self.result
             .write(name, text.as_bytes(), 0o644, self.owner, Durable::No)
+    }
+
+    /// Keeps a promise's log, which only ever grows otherwise, within its size: the whole of it becomes
+    /// `<title>.log.1` instead of the one before, and what promises are judged by stays.
+    pub(crate) fn bound_log(&self, title: &str) -> io::Result<()> {
+        let name = format!("{title}.log");
+        let size = self.log.stat(&name)?.map_or(0, |stat| stat.st_size);
+        if u64::try_from(size).unwrap_or(0) <= LOG_BYTES_MAX {
+            return Ok(());
+        }
+        let Some(all) = self.log.read_tail(&name, LOG_BYTES_MAX)? else {
+            return Ok(());
+        };
+        let end = all.len().saturating_sub(LOG_TAIL_BYTES as usize);
+        // From a whole line on, where there is one.
+        let line = all[end..].iter().position(|byte| *byte == b'\n');
+        let end = line.map_or(end, |at| end + at + 1);
+        // The copy first: whoever is killed in between begins anew.
+        self.log
+            .write(format!("{name}.1"), &all, 0o644, self.owner, Durable::No)?;
+        self.log
+            .write(&name, &all[end..], 0o644, self.owner, Durable::No)
     }
 
     /// Adds to a promise's log.

@@ -90,6 +90,11 @@ pub(super) fn run(
 ) -> Result<BTreeMap<String, Ran>, PromiseError> {
     let python = interpreter(partition);
     let key = key(partition, &python, due);
+    for promise in due {
+        if let Err(error) = files.bound_log(&promise.title) {
+            output(&format!("the log of {} grows on: {error}", promise.title));
+        }
+    }
     let mut words: BTreeMap<String, Word> = BTreeMap::new();
     let mut timed_out = false;
     // A runner may be killed: while it waited, then another one gets its order; or by a plugin, then

@@ -279,6 +279,33 @@ fn a_planted_link_in_the_promises_directories_is_not_followed() {
     assert_eq!(fs::read_to_string(&outside).unwrap(), "precious");
 }
 
+#[test]
+fn logs_are_bounded_and_what_promises_are_judged_by_stays() {
+    let node = TestNode::new();
+    node.write("etc/promise/script", "#!/bin/sh\nexit 0\n", 0o755);
+    node.write(
+        "etc/plugin/plug.py",
+        &plugin("self.logger.info('now')"),
+        0o644,
+    );
+    run(&node, Mode::Test);
+    for title in ["script", "plug"] {
+        let log = node.partition(&format!(".slapgrid/promise/log/{title}.log"));
+        let last = fs::read(&log).unwrap();
+        let old = b"2026-01-01 00:00:00 - INFO - 1-100 - old\n".repeat(30_000);
+        fs::write(&log, [old, last].concat()).unwrap();
+    }
+    assert_eq!(run(&node, Mode::Test), None);
+    for title in ["script", "plug"] {
+        let log = node.partition(&format!(".slapgrid/promise/log/{title}.log"));
+        let text = fs::read_to_string(&log).unwrap();
+        assert!(text.starts_with("2026-01-01 00:00:00 - INFO") && text.len() < 300 << 10);
+        assert!(!text.lines().rev().take(2).any(|line| line.ends_with("old")));
+        let before = fs::metadata(format!("{}.1", log.display())).unwrap();
+        assert_eq!(before.len(), 1 << 20);
+    }
+}
+
 /// The pid of the one Python that waits.
 #[track_caller]
 fn waiting(node: &TestNode) -> u32 {
