@@ -182,7 +182,10 @@ fn the_first_administrator_comes_in_by_the_link() {
     };
     let wrong = sign_in("admin", "wrong").is(403).text;
     let unknown = sign_in("nobody", "wrong").is(403).text;
-    assert_eq!(wrong.replace("\"admin\"", ""), unknown.replace("\"nobody\"", ""));
+    assert_eq!(
+        wrong.replace("\"admin\"", ""),
+        unknown.replace("\"nobody\"", "")
+    );
     sign_in("\"><script>", "x")
         .is(403)
         .says("&quot;&gt;&lt;script&gt;");

@@ -7,6 +7,7 @@
 //! - [`document`] gives the wire's four object classes the field's names (P 1.1.2, 1.4, 1.5);
 //! - [`instance_xml`] and [`serialisation`] are how parameters are written down (P 2);
 //! - [`reference`] and [`state`] are the typed words used above the wire;
+//! - [`event`] has words for what happened;
 //! - [`secret`] tells which values are nobody else's business;
 //! - [`usage`] is what a node tells of what was used (P 6.12);
 //! - [`config`] reads the dialect of `slapos.cfg` (N 1.1);
@@ -14,6 +15,7 @@
 
 pub mod config;
 pub mod document;
+pub mod event;
 pub mod instance_xml;
 pub mod marshal;
 pub mod python;

@@ -545,6 +545,14 @@ fn calls(world: &World, api: Api, name: &str, verb: Verb) -> Option<Vec<(&'stati
                 ),
             ),
         ]),
+        "services" => one(query(name, &[])),
+        _ if name.starts_with("services/{tree}") => {
+            let path = name.replace("{tree}", &world.tree.to_string());
+            one(match verb {
+                Verb::Post => form(&path, &[("answer", ""), ("policy", "")]),
+                _ => query(&path, &[]),
+            })
+        }
         "assets/{file}" => one(query("assets/style-0.css", &[])),
         "" | "login" | "password" | "servers" | "servers/token" | "ca.crt" | "getHateoasUrl"
         | "getRunId" | "healthz" | "readyz" | "metrics" | "events" | TOKEN => one(query(name, &[])),
@@ -560,6 +568,7 @@ fn changes_the_world(name: &str) -> bool {
         "destroyedSoftwareRelease",
         "ReleaseError",
         "installation_error",
+        "/destroy",
     ]
     .iter()
     .any(|part| name.contains(part))

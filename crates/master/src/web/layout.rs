@@ -13,6 +13,8 @@ use crate::auth::Session;
 pub(super) enum Section {
     /// What there is, and what needs attention.
     Overview,
+    /// What a person runs.
+    Services,
     /// Nodes, and the tokens that register them.
     Servers,
 }
@@ -39,6 +41,7 @@ const fn entry(section: Section, path: &'static str, icon: Icon, word: &'static 
 /// The menu, in its order. On a phone the first four are at hand, the others one tap further.
 const MENU: &[Entry] = &[
     entry(Section::Overview, "", Icon::Overview, "Overview"),
+    entry(Section::Services, "services", Icon::Services, "Services"),
     entry(Section::Servers, "servers", Icon::Server, "Servers"),
 ];
 
@@ -48,6 +51,10 @@ const AT_HAND: usize = 4;
 /// What a page says after something was done: `?done=` brings the word, nothing else is shown.
 pub(super) const DONE: &[(&str, &str)] = &[
     ("signed-in", "You are signed in."),
+    ("started", "It is to start: its servers are told."),
+    ("stopped", "It is to stop: its servers are told."),
+    ("destroyed", "It is to be destroyed: its servers are told."),
+    ("upgrade", "Your answer is kept."),
     (
         "password",
         "Your password is changed, and your other browsers are signed out.",

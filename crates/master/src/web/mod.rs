@@ -16,6 +16,7 @@ mod overview;
 #[allow(unused_imports)] // some parts wait for their pages
 mod parts;
 mod servers;
+mod services;
 mod sign_in;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ pub(crate) const PAGES: &[&[Endpoint]] = &[
     assets::ENDPOINTS,
     sign_in::ENDPOINTS,
     overview::ENDPOINTS,
+    services::ENDPOINTS,
     servers::ENDPOINTS,
 ];
 

@@ -11,6 +11,7 @@ use super::Visit;
 use super::layout::Section;
 use super::parts::{Badge, Column, Table, age, bar, copy, number, section};
 use super::servers::recognised;
+use super::services;
 use crate::api::endpoint::{Endpoint, handler};
 use crate::api::{Api, App, Call};
 use crate::domain::{Caller, Role};
@@ -89,7 +90,7 @@ fn numbers(visit: &Visit, services: &ServicesStanding, nodes: NodesStanding) -> 
         Actual::Stopped,
     ];
     html! {
-        (number("", services.total(), "services of yours", &html! {
+        (number(&visit.to("services"), services.total(), "services of yours", &html! {
             span.states {
                 @for state in states {
                     @if services.of(state) > 0 {
@@ -124,9 +125,12 @@ fn attention(visit: &Visit, services: &ServicesStanding, silent: &[NodeState]) -
     let mut table = Table::new("Needs attention", COLUMNS);
     for (key, title, actual) in &services.attention {
         table.row(vec![
-            html! { span.strong { (title) } span.reference { (key) } },
+            html! {
+                a href=(visit.to(&services::path_of(*key))) { (title) }
+                span.reference { (key) }
+            },
             html! { (Badge::instance(*actual)) },
-            html! { code { "slapos service info " (title) } },
+            html! { "What its servers say of it stands on its page" },
         ]);
     }
     for state in silent {

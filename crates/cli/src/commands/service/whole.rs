@@ -9,7 +9,6 @@ use serde_json::{Map, Value as Json, json};
 use slap::serialisation::JSON_KEY;
 use slap_client::{Service, ServiceInstance};
 
-use super::events::reported;
 use crate::CommandResult;
 use crate::args::OutputFormat;
 use crate::args::service::ServiceTree;
@@ -197,7 +196,8 @@ pub(super) fn readable(service: &Service, show_secrets: bool) -> String {
         let since = report.since.map(moment).unwrap_or_default();
         line(
             "Reported",
-            format!("{}, since {since}", reported(&report.text)).trim_end_matches(", since "),
+            format!("{}, since {since}", slap::event::reported(&report.text))
+                .trim_end_matches(", since "),
         );
     }
     if let Some(promises) = promises(service) {

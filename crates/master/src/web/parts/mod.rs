@@ -2,6 +2,7 @@
 //! anybody.
 
 mod chart;
+mod events;
 mod form;
 mod state;
 mod table;
@@ -11,6 +12,7 @@ use maud::{Markup, Render, html};
 
 use super::Icon;
 pub(super) use chart::{bar, sparkline};
+pub(super) use events::events;
 pub(super) use form::{Choice, Confirm, Field, choice, confirm, field, problem, search};
 pub(super) use state::{Badge, Tone};
 pub(super) use table::{Column, Pager, Table};

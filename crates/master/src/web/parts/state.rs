@@ -23,7 +23,8 @@ pub(in crate::web) enum Tone {
 }
 
 impl Tone {
-    fn class(self) -> &'static str {
+    /// The class that gives the colour.
+    pub(in crate::web) fn class(self) -> &'static str {
         match self {
             Tone::Good => "good",
             Tone::Busy => "busy",
@@ -60,6 +61,8 @@ impl Badge {
     pub(in crate::web) const ONLINE: Badge = badge(Tone::Good, Icon::Done, "Online");
     /// A node that does not.
     pub(in crate::web) const SILENT: Badge = badge(Tone::Bad, Icon::Unplugged, "Silent");
+    /// There is something better.
+    pub(in crate::web) const UPGRADE: Badge = badge(Tone::Wait, Icon::Upgrade, "Upgrade offered");
     /// All is well.
     pub(in crate::web) const FINE: Badge = badge(Tone::Good, Icon::Done, "All well");
 

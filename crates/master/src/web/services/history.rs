@@ -1,0 +1,187 @@
+//! What a service was, and what happened to it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::response::Response;
+use maud::{Markup, html};
+use slap_server::Problem;
+
+use super::service::root;
+use super::{of_service, path_of, value_of, whole};
+use crate::api::{App, Call};
+use crate::store::{EventQuery, EventRecord, Texts, VersionRecord};
+use crate::web::parts::{age, empty};
+use crate::web::{Icon, Visit, field};
+
+/// Events on one page.
+const EVENTS: i64 = 100;
+
+/// A value before and after.
+#[derive(Debug, PartialEq, Eq)]
+struct Step<'a> {
+    name: String,
+    before: Option<&'a str>,
+    after: Option<&'a str>,
+}
+
+/// What differs between two versions, by name.
+fn steps<'a>(before: &'a VersionRecord, after: &'a VersionRecord) -> Vec<Step<'a>> {
+    let mut found = Vec::new();
+    let mut plain = |name: &str, before: &'a str, after: &'a str| {
+        if before != after {
+            found.push(Step {
+                name: name.to_owned(),
+                before: Some(before),
+                after: Some(after),
+            });
+        }
+    };
+    plain("Release", &before.release, &after.release);
+    plain("Software type", &before.software_type, &after.software_type);
+    let mut all = |kind: &str, before: &'a Texts, after: &'a Texts| {
+        let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        for name in names {
+            let (before, after) = (before.get(name), after.get(name));
+            if before != after {
+                found.push(Step {
+                    name: format!("{kind}{name}"),
+                    before: before.map(String::as_str),
+                    after: after.map(String::as_str),
+                });
+            }
+        }
+    };
+    all("", &before.parameters, &after.parameters);
+    all("placement: ", &before.sla, &after.sla);
+    found
+}
+
+/// What the parameters were, each version with what it changed.
+pub(super) async fn versions(app: Arc<App>, call: Call) -> Result<Response, Problem> {
+    let visit = Visit::of(&app, &call);
+    let tree = whole(&app, &call).await?;
+    let Some(root) = root(&tree) else {
+        return super::not_found("service");
+    };
+    let former = app.store.versions(call.caller, root.key).await?;
+    let now = VersionRecord {
+        until: visit.now,
+        changed_by: String::new(),
+        release: root.release.clone(),
+        software_type: root.software_type.clone(),
+        parameters: root.parameters.clone(),
+        sla: root.sla.clone(),
+    };
+    let body = html! {
+        @if former.is_empty() {
+            (empty(Icon::History, "Nothing was changed yet", &html! {
+                p { "Each change of the release, the parameters or the placement will stand here." }
+            }))
+        } @else {
+            ol.history {
+                @for (index, before) in former.iter().enumerate() {
+                    @let after = match index.checked_sub(1) {
+                        Some(later) => former.get(later).unwrap_or(&now),
+                        None => &now,
+                    };
+                    li {
+                        p.strong {
+                            (before.changed_by) " " span.muted { (age(visit.now, before.until)) }
+                        }
+                        (difference(&steps(before, after)))
+                    }
+                }
+                li { p.muted { "Requested " (age(visit.now, tree.created_at)) } }
+            }
+        }
+    };
+    Ok(of_service(&visit, &tree).show(html! { div id="versions" data-live { (body) } }))
+}
+
+fn difference(steps: &[Step<'_>]) -> Markup {
+    html! {
+        dl.difference {
+            @for step in steps {
+                div {
+                    dt { (step.name) }
+                    @if let Some(before) = step.before {
+                        dd.before { span.unseen { "was " } del { (value_of(&step.name, before)) } }
+                    }
+                    @if let Some(after) = step.after {
+                        dd.after { span.unseen { "became " } ins { (value_of(&step.name, after)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What happened.
+pub(super) async fn events(app: Arc<App>, call: Call) -> Result<Response, Problem> {
+    let visit = Visit::of(&app, &call);
+    let tree = whole(&app, &call).await?;
+    let before = field(&call.arguments(), "before").parse::<i64>().ok();
+    let query = EventQuery {
+        before,
+        after: None,
+        limit: EVENTS,
+    };
+    let found = app.store.tree_events(call.caller, tree.key, query).await?;
+    let is_more = i64::try_from(found.len()).is_ok_and(|count| count == EVENTS);
+    let path = format!("{}/events", path_of(tree.key));
+    let body = html! {
+        @if found.is_empty() {
+            (empty(Icon::History, "Nothing happened", &html! { p { "There are no earlier events." } }))
+        }
+        (crate::web::parts::events(visit.now, &found))
+        nav.pager aria-label="Pages" {
+            @if before.is_some() { a.button href=(visit.to(&path)) { "Latest" } }
+            @if is_more && let Some(EventRecord { note, .. }) = found.last() {
+                a.button href=(visit.to_with(&path, &[("before", &note.id.to_string())])) { "Earlier" }
+            }
+        }
+    };
+    Ok(of_service(&visit, &tree).show(html! { div id="events" data-live { (body) } }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Timestamp;
+
+    fn version(release: &str, parameters: &[(&str, &str)]) -> VersionRecord {
+        VersionRecord {
+            until: Timestamp(0),
+            changed_by: "alice".to_owned(),
+            release: release.to_owned(),
+            software_type: "default".to_owned(),
+            parameters: parameters
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            sla: Texts::new(),
+        }
+    }
+
+    #[test]
+    fn only_what_differs_is_told() {
+        let before = version("a", &[("gone", "1"), ("kept", "2"), ("other", "3")]);
+        let after = version("b", &[("kept", "2"), ("new", "4"), ("other", "5")]);
+        let found: Vec<_> = steps(&before, &after)
+            .into_iter()
+            .map(|step| (step.name, step.before, step.after))
+            .collect();
+        let name = str::to_owned;
+        assert_eq!(
+            found,
+            [
+                (name("Release"), Some("a"), Some("b")),
+                (name("gone"), Some("1"), None),
+                (name("new"), None, Some("4")),
+                (name("other"), Some("3"), Some("5")),
+            ]
+        );
+        assert_eq!(steps(&before, &before), []);
+    }
+}
