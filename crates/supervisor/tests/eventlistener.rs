@@ -162,15 +162,19 @@ fn a_pool_shares_the_work_and_its_buffer_is_bounded() {
 
 #[test]
 fn ticks_are_told_to_those_who_asked() {
-    let nest = Nest::prepare();
+    let nest = Nest::with(&[]);
+    // Added while the daemon runs.
     listener(&nest, "events=TICK_5");
-    nest.launch();
+    assert_eq!(nest.client.update(None).unwrap().added, ["ears"]);
     let first = &told(&nest, "ears", 1)[0];
     let when: i64 = first.rsplit(':').next().unwrap().parse().unwrap();
     assert!(
         first.starts_with("TICK_5 len:15\nwhen:") && when % 5 == 0,
         "{first}"
     );
+    // Nobody asks any more.
+    fs::remove_file(nest.root().join("etc/conf.d/ears.conf")).unwrap();
+    assert_eq!(nest.client.update(None).unwrap().removed, ["ears"]);
 }
 
 #[test]
