@@ -195,7 +195,7 @@ fn nobody_is_believed_to_be_the_master_without_a_word_from_elsewhere() {
 }
 
 #[test]
-fn a_client_is_configured_once_and_replaced_when_wanted_only() {
+fn n_6_9_a_client_is_configured_once_and_replaced_when_wanted_only() {
     let world = World::new(Unprivileged::when_root());
     let directory = world.home(".slapos");
     world.configured();
@@ -320,7 +320,7 @@ fn who_believes_anybody_has_said_so() {
 }
 
 #[test]
-fn a_machine_is_registered_and_works_and_is_free_again() {
+fn n_6_3_a_machine_is_registered_and_works_and_is_free_again() {
     let world = World::new(None);
     world.configured();
     let fingerprint = world.welcome.fingerprint.as_str();

@@ -387,7 +387,7 @@ fn a_killed_node_instance_is_finished_by_the_next_run() {
 
 /// The supervisor is killed: the next run has one again, and every service exactly once.
 #[test]
-fn a_killed_supervisor_comes_back_and_doubles_nothing() {
+fn n_3_5_a_killed_supervisor_comes_back_and_doubles_nothing() {
     let (rig, release) = with_services(builder());
     let mut random = Random::from_environment("killed supervisor");
     for title in ["a", "b", "c"] {

@@ -238,7 +238,7 @@ fn what_the_client_shows_is_what_the_master_holds() {
 }
 
 #[test]
-fn services_are_controlled_with_supervisorctls_words() {
+fn n_6_4_services_are_controlled_with_supervisorctls_words() {
     let rig = rig();
     rig.start();
     let release = rig.release(SERVICES);
@@ -329,6 +329,28 @@ fn a_master_that_is_restarted_has_forgotten_nothing() {
 }
 
 #[test]
+fn n_6_2_a_bang_has_everything_on_the_node_processed_again() {
+    let rig = rig();
+    rig.start();
+    let release = rig.release(SERVICES);
+    rig.supply(&release);
+    rig.node("software", &[]).ok();
+    rig.request("a", &release, &[]).ok();
+    rig.node("instance", &[]).ok();
+    let written = || {
+        let file = rig.partition("part0").join("buildout.cfg");
+        fs::metadata(file).unwrap().modified().unwrap()
+    };
+    let before = written();
+    rig.node("instance", &[]).ok();
+    assert_eq!(written(), before);
+    rig.node("bang", &["-m", "the disk was changed"]).ok();
+    rig.node("instance", &[]).ok();
+    assert_ne!(written(), before);
+    rig.shut_down();
+}
+
+#[test]
 fn what_did_not_change_is_not_touched() {
     let rig = rig();
     rig.start();
@@ -371,7 +393,7 @@ fn what_did_not_change_is_not_touched() {
 }
 
 #[test]
-fn a_promise_that_fails_is_told_to_everybody() {
+fn n_3_7_a_promise_that_fails_is_told_to_everybody() {
     let rig = rig();
     rig.start();
     let release = rig.release(SERVICES);

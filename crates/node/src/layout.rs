@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_release_is_keyed_by_its_exact_url() {
+    fn n_2_1_a_release_is_keyed_by_its_exact_url() {
         let key = |url: &str| release_key(&ReleaseUrl::new(url).unwrap());
         assert_eq!(
             key("http://example.org/"),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn too_little_space_is_said_as_upstream_does() {
+    fn n_3_1_too_little_space_is_said_as_upstream_does() {
         let text = check_free_space(Path::new("/no/such/place"), u64::MAX, "x_min").unwrap_err();
         assert!(text.starts_with("Not enough space for /no/such/place: available "));
         assert!(text.ends_with("required 18446744073709551615 (option 'x_min')"));

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_one_holds_it_and_it_leaves_nothing() {
+    fn n_3_0_only_one_holds_it_and_it_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.pid");
         let lock = Lock::take(&path).unwrap();

@@ -510,7 +510,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn services_are_found_in_order_and_bad_names_never_reach_the_supervisor() {
+    fn n_2_6_services_are_found_in_order_and_bad_names_never_reach_the_supervisor() {
         let root = tempfile::tempdir().unwrap();
         let make = |path: &str| {
             let path = root.path().join(path);
@@ -572,7 +572,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_written_as_upstreams_tools_expect_it() {
+    fn n_2_6_a_group_is_written_as_upstreams_tools_expect_it() {
         let user = User {
             uid: 990,
             gid: 991,

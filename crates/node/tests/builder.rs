@@ -201,7 +201,7 @@ fn a_python_that_cannot_build_is_named_with_what_to_do() {
 }
 
 #[test]
-fn a_build_that_is_interrupted_leaves_no_process() {
+fn n_3_1_a_build_that_is_interrupted_leaves_no_process() {
     let node = Node::new(0);
     let marker = format!("{}", 100_000 + std::process::id());
     let release = profile(

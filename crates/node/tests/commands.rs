@@ -142,7 +142,7 @@ fn n_4_4_an_anomaly_bangs() {
 }
 
 #[test]
-fn the_life_of_an_instance() {
+fn n_3_2_the_life_of_an_instance() {
     let (node, fake) = (Node::new(2), Fake::new());
     node.with_release();
     node.want("part0", InstanceState::Started, "1");
@@ -243,7 +243,7 @@ fn a_watched_service_that_dies_comes_back() {
 }
 
 #[test]
-fn what_fails_in_one_partition_is_reported_and_the_others_go_on() {
+fn n_3_2_what_fails_in_one_partition_is_reported_and_the_others_go_on() {
     let (node, mut fake) = (Node::new(3), Fake::new());
     node.with_release();
     let fine = fake.partition;
@@ -320,7 +320,7 @@ fn a_stop_is_obeyed_even_when_the_profile_fails() {
 }
 
 #[test]
-fn without_a_master_everything_known_is_started() {
+fn n_3_2_without_a_master_everything_known_is_started() {
     let (node, fake) = (Node::new(1), Fake::new());
     node.with_release();
     node.want("part0", InstanceState::Started, "1");
@@ -420,7 +420,7 @@ fn silence_of_the_master_destroys_nothing() {
 }
 
 #[test]
-fn a_retention_delay_keeps_the_data() {
+fn n_3_4_a_retention_delay_keeps_the_data() {
     let (node, fake) = (Node::new(1), Fake::new());
     node.with_release();
     node.want("part0", InstanceState::Started, "1");
@@ -454,7 +454,7 @@ fn a_retention_delay_keeps_the_data() {
 }
 
 #[test]
-fn destruction_runs_the_instances_own_script_and_stays_inside() {
+fn n_3_4_destruction_runs_the_instances_own_script_and_stays_inside() {
     let (node, fake) = (Node::new(1), Fake::new());
     node.with_release();
     let outside = node.path("outside");
@@ -498,7 +498,7 @@ fn destruction_runs_the_instances_own_script_and_stays_inside() {
 }
 
 #[test]
-fn a_free_partition_is_tidied() {
+fn n_2_3_a_free_partition_is_tidied() {
     let (node, fake) = (Node::new(1), Fake::new());
     node.with_release();
     node.want("part0", InstanceState::Started, "1");
@@ -517,7 +517,7 @@ fn a_free_partition_is_tidied() {
 }
 
 #[test]
-fn options_of_the_instance_command() {
+fn n_1_6_options_of_the_instance_command() {
     let (node, fake) = (Node::new(2), Fake::new());
     node.with_release();
     node.want("part0", InstanceState::Started, "1");
@@ -548,7 +548,7 @@ fn options_of_the_instance_command() {
 }
 
 #[test]
-fn what_the_instance_requested_is_told() {
+fn n_2_5_what_the_instance_requested_is_told() {
     let (node, mut fake) = (Node::new(1), Fake::new());
     node.with_release();
     fake.partition = Box::new(|job, _| {
@@ -597,7 +597,7 @@ fn an_interrupt_ends_the_work_and_is_reported() {
 }
 
 #[test]
-fn one_run_at_a_time() {
+fn n_3_0_one_run_at_a_time() {
     let (node, mut fake) = (Node::new(1), Fake::new());
     node.with_release();
     node.want("part0", InstanceState::Started, "1");
@@ -615,7 +615,7 @@ fn one_run_at_a_time() {
 }
 
 #[test]
-fn usage_is_told_once_and_kept_until_it_is() {
+fn n_3_4_usage_is_told_once_and_kept_until_it_is() {
     let (node, fake) = (Node::new(1), Fake::new());
     node.with_release();
     node.want("part0", InstanceState::Started, "1");
@@ -685,7 +685,7 @@ fn what_was_destroyed_meanwhile_does_not_come_back() {
 
 /// Needs root; nothing to see without.
 #[test]
-fn root_acts_as_the_partitions_user() {
+fn n_2_7_root_acts_as_the_partitions_user() {
     use std::os::unix::fs::{MetadataExt, chown};
     let root = fs::metadata("/proc/self").unwrap().uid() == 0;
     if !root {

@@ -33,7 +33,7 @@ fn output_comes_line_by_line_and_whole() {
 }
 
 #[test]
-fn the_environment_is_clean_and_the_umask_set() {
+fn n_2_7_the_environment_is_clean_and_the_umask_set() {
     let user = us();
     let mut spawn = shell(
         "umask; echo $HOME $PYTHONNOUSERSITE $SLAPGRID_INSTANCE_ROOT $X; cat",
@@ -179,7 +179,7 @@ fn interpreters_are_found_in_scripts() {
 
 /// Needs root; nothing to see without.
 #[test]
-fn root_becomes_the_user_for_good() {
+fn n_2_7_root_becomes_the_user_for_good() {
     if !rustix::process::geteuid().is_root() {
         return;
     }

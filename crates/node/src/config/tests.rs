@@ -27,7 +27,7 @@ impl Fixture {
 }
 
 #[test]
-fn defaults_are_upstreams() {
+fn n_1_2_defaults_are_upstreams() {
     let config = Fixture::new().load("", &Overrides::new()).unwrap();
     assert_eq!(config.maximum_periodicity, 86_400);
     assert_eq!(config.promise_timeout, Duration::from_secs(20));
@@ -42,7 +42,7 @@ fn defaults_are_upstreams() {
 }
 
 #[test]
-fn the_file_is_obeyed_where_upstream_ignores_it_and_the_command_line_wins() {
+fn n_1_1_the_file_is_obeyed_where_upstream_ignores_it_and_the_command_line_wins() {
     let fixture = Fixture::new();
     let more = "maximum_periodicity = 60\npromise_timeout = 3\ndevelop = false\n\
                 pidfile = /tmp/x.pid\npidfile_report = /tmp/r.pid\nroot_check = FALSE";
@@ -60,7 +60,7 @@ fn the_file_is_obeyed_where_upstream_ignores_it_and_the_command_line_wins() {
 }
 
 #[test]
-fn mistakes_name_option_and_file() {
+fn n_1_1_mistakes_name_option_and_file() {
     let fixture = Fixture::new();
     let file = fixture.root.path().join("slapos.cfg");
     let file = file.display();
@@ -100,7 +100,7 @@ fn mistakes_name_option_and_file() {
 }
 
 #[test]
-fn sizes_are_powers_of_1024() {
+fn n_1_2_sizes_are_powers_of_1024() {
     for (text, bytes) in [
         ("1000M", Some(1_048_576_000)),
         ("1.5Gi", Some(1_610_612_736)),
@@ -120,7 +120,7 @@ fn sizes_are_powers_of_1024() {
 }
 
 #[test]
-fn verification_of_the_master_can_be_chosen() {
+fn n_1_2_verification_of_the_master_can_be_chosen() {
     let fixture = Fixture::new();
     let config = fixture
         .load("master_tls_verify = false", &Overrides::new())

@@ -56,7 +56,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn partitions_appear_and_stay_as_they_are() {
+fn n_5_1_partitions_appear_and_stay_as_they_are() {
     let fixture = Fixture::new();
     assert_eq!(
         fixture.run("partition_amount = 2").unwrap(),
@@ -95,7 +95,7 @@ fn partitions_appear_and_stay_as_they_are() {
 }
 
 #[test]
-fn partitions_are_never_removed() {
+fn n_5_1_partitions_are_never_removed() {
     let fixture = Fixture::new();
     fixture.run("partition_amount = 3").unwrap();
     let error = fixture.run("partition_amount = 2").unwrap_err();
@@ -104,7 +104,7 @@ fn partitions_are_never_removed() {
 }
 
 #[test]
-fn a_definition_file_gives_the_addresses() {
+fn n_5_2_a_definition_file_gives_the_addresses() {
     let fixture = Fixture::new();
     let definition = fixture.path("definition.cfg");
     fs::write(
@@ -139,7 +139,7 @@ fn a_definition_file_gives_the_addresses() {
 }
 
 #[test]
-fn mistakes_in_a_definition_are_named() {
+fn n_5_2_mistakes_in_a_definition_are_named() {
     let fixture = Fixture::new();
     let definition = fixture.path("definition.cfg");
     let more = format!(
@@ -181,7 +181,7 @@ fn a_damaged_state_file_is_not_overwritten() {
 }
 
 #[test]
-fn dry_run_tells_and_does_nothing() {
+fn n_5_1_dry_run_tells_and_does_nothing() {
     let fixture = Fixture::new();
     let told = Told::default();
     let config = fixture.config("partition_amount = 1\ndry_run = true");

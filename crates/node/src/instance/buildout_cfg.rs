@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tail_follows_the_template() {
+    fn n_2_4_the_tail_follows_the_template() {
         let tail = Tail {
             node: "COMP-1",
             partition: "slappart0",

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn when_a_partition_is_processed() {
+    fn n_3_2_when_a_partition_is_processed() {
         use InstanceState::{Destroyed, Started, Stopped};
         let process = |goal, mark: Option<&str>| Step::Process {
             goal,
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_names_are_listed() {
+    fn n_3_2_unknown_names_are_listed() {
         let document = NodeDocument {
             node: NodeId::new("COMP-1").unwrap(),
             partitions: vec![document(None, None)],
@@ -375,7 +375,7 @@ mod tests {
     proptest! {
         /// P3: only the Master's own word stops or destroys.
         #[test]
-        fn nothing_stops_without_the_masters_word(
+        fn n_3_2_nothing_stops_without_the_masters_word(
             timestamp in proptest::option::of("[0-9]{1,3}"),
             mark in proptest::option::of(("[0-9]{1,3}", 0..2_000_000u64)),
             periodicity in proptest::option::of(-2..100_000i64),

@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_written_as_python_writes_them() {
+    fn n_4_5_files_are_written_as_python_writes_them() {
         let status = Status {
             title: "check".into(),
             name: "check.py".into(),

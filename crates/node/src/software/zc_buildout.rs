@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retried_build_alternates_between_skipping_and_bootstrapping() {
+    fn n_3_1_a_retried_build_alternates_between_skipping_and_bootstrapping() {
         let directory = tempfile::tempdir().unwrap();
         let bin = Dir::open(directory.path()).unwrap();
         let skip = || decide_bootstrap(&bin, None).unwrap();
