@@ -344,7 +344,8 @@ fn n_6_2_a_bang_has_everything_on_the_node_processed_again() {
     let before = written();
     rig.node("instance", &[]).ok();
     assert_eq!(written(), before);
-    rig.node("bang", &["-m", "the disk was changed"]).ok();
+    rig.run(&["node", "bang", "-m", "the disk was changed"])
+        .ok();
     rig.node("instance", &[]).ok();
     assert_ne!(written(), before);
     rig.shut_down();
