@@ -13,6 +13,8 @@ use crate::store::Changes;
 pub enum Topic {
     /// A node's document.
     Node(NodeKey),
+    /// What people are shown of a node.
+    Shown(NodeKey),
     /// Anything of a tree.
     Tree(TreeKey),
     /// Anything at all.
@@ -96,6 +98,9 @@ impl Hub {
         }
         for node in &changes.nodes {
             wake(&mut topics, Topic::Node(*node));
+        }
+        for node in changes.nodes.union(&changes.shown) {
+            wake(&mut topics, Topic::Shown(*node));
         }
         for tree in &changes.trees {
             wake(&mut topics, Topic::Tree(*tree));

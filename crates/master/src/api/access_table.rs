@@ -15,11 +15,12 @@ use super::Api;
 use super::endpoint::{Audience, Verb, endpoints};
 use super::testing::{Rig, document, texts};
 use crate::domain::{
-    Caller, CertificateOwner, InstanceKey, NodeReference, PersonKey, Role, TreeKey,
+    Caller, CertificateOwner, InstallationKey, InstanceKey, NodeReference, PersonKey, Role,
+    TokenPurpose, TreeKey,
 };
 use crate::store::{
-    AuditQuery, InstallationReport, InstanceRecord, NodeDescription, PartitionDescription,
-    Requested, Wanted,
+    AuditQuery, InstallationReport, InstanceRecord, NewToken, NodeDescription,
+    PartitionDescription, Requested, TOKEN_LIFE, Wanted,
 };
 
 const RELEASE: &str = "https://example.com/software.cfg";
@@ -53,6 +54,14 @@ struct World {
     node: NodeReference,
     web: InstanceKey,
     tree: TreeKey,
+    /// A certificate of the owner's.
+    serial: String,
+    /// A token of the owner's that waits.
+    token: i64,
+    /// The node's certificate.
+    node_serial: String,
+    /// A release on it.
+    installation: InstallationKey,
 }
 
 impl World {
@@ -87,6 +96,21 @@ impl World {
             .revoke_certificate(Caller::Master, serial)
             .await
             .unwrap();
+        let owner_key = CertificateOwner::Person(alice);
+        let of_alice = store
+            .certificates(Caller::Master, owner_key)
+            .await
+            .unwrap()
+            .swap_remove(0)
+            .serial;
+        let new = NewToken {
+            purpose: TokenPurpose::Client,
+            person: alice,
+            project: None,
+            life: TOKEN_LIFE,
+        };
+        store.create_token(Caller::Master, new).await.unwrap();
+        let token = store.tokens(Caller::Master, alice).await.unwrap()[0].id;
         let (node, its_node) = rig.node("one").await;
         let (other, other_node) = rig.node("two").await;
         for node in [node, other] {
@@ -120,6 +144,13 @@ impl World {
             .set_capacity(Caller::Master, node, None)
             .await
             .unwrap();
+        let node_serial = store
+            .certificates(Caller::Master, CertificateOwner::Node(node))
+            .await
+            .unwrap()
+            .swap_remove(0)
+            .serial;
+        let installation = store.installations(Caller::Master, node).await.unwrap()[0].key;
         let certified = async |record: &InstanceRecord| {
             rig.certificate(CertificateOwner::Instance(record.key))
                 .await
@@ -149,6 +180,10 @@ impl World {
             node,
             web: web.key,
             tree: web.tree,
+            serial: of_alice,
+            token,
+            node_serial,
+            installation,
             rig,
         }
     }
@@ -261,6 +296,14 @@ fn form(name: &str, fields: &[(&str, &str)]) -> Sent {
         path: name.to_owned(),
         headers: vec![("content-type", "application/x-www-form-urlencoded")],
         body: Serializer::new(String::new()).extend_pairs(fields).finish(),
+    }
+}
+
+/// A page without arguments, or a form without fields.
+fn page_or_form(path: &str, verb: Verb) -> Sent {
+    match verb {
+        Verb::Get => query(path, &[]),
+        _ => form(path, &[]),
     }
 }
 
@@ -553,6 +596,59 @@ fn calls(world: &World, api: Api, name: &str, verb: Verb) -> Option<Vec<(&'stati
                 _ => query(&path, &[]),
             })
         }
+        "account"
+        | "account/password"
+        | "account/certificates"
+        | "account/tokens"
+        | "account/sessions"
+            if verb == Verb::Get =>
+        {
+            one(query(name, &[]))
+        }
+        "servers/{node}"
+        | "servers/{node}/partitions"
+        | "servers/{node}/events"
+        | "servers/{node}/settings"
+        | "servers/{node}/settings/remove"
+        | "servers/{node}/certificates" => one(page_or_form(&name.replace("{node}", &node), verb)),
+        "servers/{node}/releases" => one(match verb {
+            Verb::Get => query(&format!("servers/{node}/releases"), &[]),
+            _ => form(&format!("servers/{node}/releases"), &[("release", RELEASE)]),
+        }),
+        "servers/{node}/releases/{release}/remove" => {
+            let path = format!("servers/{node}/releases/{}/remove", world.installation);
+            one(page_or_form(&path, verb))
+        }
+        "servers/{node}/certificates/{serial}/revoke" => {
+            let path = format!("servers/{node}/certificates/{}/revoke", world.node_serial);
+            one(page_or_form(&path, verb))
+        }
+        "servers/{node}/settings/scope" => one(form(
+            &format!("servers/{node}/settings/scope"),
+            &[("scope", "open")],
+        )),
+        "servers/{node}/settings/capacity" => one(form(
+            &format!("servers/{node}/settings/capacity"),
+            &[("capacity", "")],
+        )),
+        "account/password" => one(form(
+            name,
+            &[
+                ("present", "wrong"),
+                ("password", "new password"),
+                ("again", "new password"),
+            ],
+        )),
+        "account/certificates" | "account/tokens" | "account/sessions" => one(form(name, &[])),
+        "account/certificates/{serial}/revoke" => {
+            let path = format!("account/certificates/{}/revoke", world.serial);
+            one(page_or_form(&path, verb))
+        }
+        "account/tokens/{token}/revoke" => {
+            let path = format!("account/tokens/{}/revoke", world.token);
+            one(page_or_form(&path, verb))
+        }
+        "account/sessions/{session}/end" => one(form("account/sessions/0123456789abcdef/end", &[])),
         "assets/{file}" => one(query("assets/style-0.css", &[])),
         "" | "login" | "password" | "servers" | "servers/token" | "ca.crt" | "getHateoasUrl"
         | "getRunId" | "healthz" | "readyz" | "metrics" | "events" | TOKEN => one(query(name, &[])),

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | node | | `node` `{"computer_guid", "revision"}`: what it is told to do |
 //! | instance | | `instance` `{"instance_guid", "processing_timestamp", …}`: its partition |
-//! | person | `?node=COMP-1` | `node`, of that one |
+//! | person | `?node=COMP-1` | `node`, of that one; also when only its releases or its life sign are news |
 //! | person | `?tree=HOSTSUBS-1`, or a title | `tree` `{"tree_guid", "title"}` |
 //! | person | | `reset` `{}` (read all anew), then `node` and `tree` of all it may see |
 //!
@@ -185,6 +185,13 @@ enum Source {
         node: NodeReference,
         change: Subscription,
     },
+    /// A node as people are shown it.
+    Shown {
+        node: NodeReference,
+        change: Subscription,
+        /// Whether something changed since it was told.
+        changed: bool,
+    },
     Instance {
         key: InstanceKey,
         tree: Subscription,
@@ -211,6 +218,11 @@ impl Source {
     async fn new(app: &App, caller: Caller, wanted: &Wanted) -> Result<Self, Problem> {
         let hub = app.store.hub();
         Ok(match *wanted {
+            Wanted::Node(node) if matches!(caller, Caller::Person { .. }) => Source::Shown {
+                node,
+                change: hub.subscribe(Topic::Shown(node.key)),
+                changed: false,
+            },
             Wanted::Node(node) => Source::Node {
                 node,
                 change: hub.subscribe(Topic::Node(node.key)),
@@ -253,6 +265,9 @@ impl Source {
             },
             Source::Tree {
                 change, changed, ..
+            }
+            | Source::Shown {
+                change, changed, ..
             } => {
                 change.changed().await;
                 *changed = true;
@@ -270,6 +285,14 @@ impl Source {
                 let revision = app.store.watched_revision(caller, *node).await?;
                 let mut event = node_event(*node, revision);
                 event.id = Some(format!("{}.{revision}", app.epoch));
+                Ok(vec![event])
+            }
+            Source::Shown { node, changed, .. } => {
+                let revision = app.store.watched_revision(caller, *node).await?;
+                let mut event = node_event(*node, revision);
+                if !std::mem::take(changed) {
+                    event.id = Some(format!("{}.{revision}", app.epoch));
+                }
                 Ok(vec![event])
             }
             Source::Instance { key, node, .. } => {
@@ -326,6 +349,7 @@ fn gather(gathered: &mut Changes, told: Told) {
     match told {
         Ok(changes) => {
             gathered.nodes.extend(&changes.nodes);
+            gathered.nodes.extend(&changes.shown);
             gathered.trees.extend(&changes.trees);
             gathered.everything |=
                 changes.everything || gathered.nodes.len() + gathered.trees.len() > GATHERED_MAX;

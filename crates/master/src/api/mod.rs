@@ -35,6 +35,7 @@ use endpoint::Table;
 pub use endpoint::{Api, Audience, Endpoint, Verb, endpoints};
 use entrance::Large;
 pub(crate) use entrance::router;
+pub(crate) use json_rpc::details::actual;
 use metrics::Metrics;
 pub(crate) use network_cache::Cache;
 

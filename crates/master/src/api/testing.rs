@@ -30,7 +30,7 @@ use crate::domain::{
 use crate::events::Hub;
 use crate::pki::{Authority, Sealer};
 use crate::server::Peer;
-use crate::store::{Database, NewCertificate, NewPerson, Store};
+use crate::store::{Browser, Database, NewCertificate, NewPerson, Store};
 
 /// The SHA-512 of `hello`.
 pub const HELLO: &str = "9b71d224bd62f3785d96d46ad3ea3d73319bfbc2890caadae2dff72519673ca7\
@@ -307,7 +307,14 @@ impl Rig {
     pub async fn browser(&self, person: PersonKey) -> String {
         let number = self.serial.fetch_add(1, Ordering::SeqCst);
         let secret = format!("browser-{number}");
-        self.store.open_session(person, &secret).await.unwrap();
+        let from = Browser {
+            address: Some("192.0.2.7".parse().unwrap()),
+            agent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0".into(),
+        };
+        self.store
+            .open_session(person, &secret, from)
+            .await
+            .unwrap();
         format!("slapos={secret}")
     }
 

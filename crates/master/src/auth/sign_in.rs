@@ -12,7 +12,7 @@ use super::password::{self, PasswordMistake};
 use super::{Auth, REMEMBERED};
 use crate::domain::{Caller, Login, PersonKey, Refusal, Timestamp};
 use crate::pki;
-use crate::store::{SESSION_LIFE, StoreError};
+use crate::store::{Browser, SESSION_LIFE, StoreError, session_id};
 
 /// What the cookie is called. The prefix has browsers refuse it where it is not `Secure`, or comes
 /// from a neighbour domain.
@@ -121,6 +121,11 @@ impl Session {
         pki::token_hash(&format!("form {}", self.cookie))
     }
 
+    /// What it is called in the list of sessions.
+    pub fn id(&self) -> String {
+        session_id(&self.cookie)
+    }
+
     /// Whether a form carries it.
     pub fn sent(&self, form_token: &str) -> bool {
         // Both are hashes: what the time tells about one of them is worth nothing.
@@ -153,7 +158,7 @@ fn internal(error: impl std::fmt::Display) -> StoreError {
 }
 
 impl Auth {
-    /// Signs a browser in. `address` is where it is.
+    /// Signs a browser in.
     ///
     /// # Errors
     /// [`SignInError`].
@@ -161,8 +166,19 @@ impl Auth {
         &self,
         login: &str,
         password: String,
-        address: Option<IpAddr>,
+        from: Browser,
     ) -> Result<SignedIn, SignInError> {
+        let person = self.check_password(login, password, from.address).await?;
+        self.open(person, from).await
+    }
+
+    /// Whose login name and password these are.
+    async fn check_password(
+        &self,
+        login: &str,
+        password: String,
+        address: Option<IpAddr>,
+    ) -> Result<PersonKey, SignInError> {
         let now = self.store.clock().now();
         let limits = &self.passwords;
         limits
@@ -195,7 +211,33 @@ impl Auth {
         };
         limits.per_address.give_back(Who::at(address));
         limits.per_name.give_back(name);
-        self.open(person).await
+        Ok(person)
+    }
+
+    /// Changes the password of who is signed in and knows the present one. All of that person's
+    /// browsers are signed out, and this one is signed in again.
+    ///
+    /// # Errors
+    /// [`SignInError`]; nothing is changed then.
+    pub async fn change_password(
+        &self,
+        session: &Session,
+        present: String,
+        new: String,
+        from: Browser,
+    ) -> Result<SignedIn, SignInError> {
+        let login = session.login.as_str();
+        let person = self.check_password(login, present, from.address).await?;
+        password::check(&session.login, &new)?;
+        let hash = self
+            .passwords
+            .work(move || password::hash(&new))
+            .await?
+            .map_err(internal)?;
+        self.store
+            .set_password(session.caller, person, hash)
+            .await?;
+        self.open(person, from).await
     }
 
     /// Sets the password of a token's person and signs the browser in.
@@ -206,9 +248,9 @@ impl Auth {
         &self,
         token: &str,
         password: String,
-        address: Option<IpAddr>,
+        from: Browser,
     ) -> Result<SignedIn, SignInError> {
-        let login = self.password_token(token, address).await?;
+        let login = self.password_token(token, from.address).await?;
         password::check(&login, &password)?;
         let hash = self
             .passwords
@@ -216,7 +258,7 @@ impl Auth {
             .await?
             .map_err(internal)?;
         let person = self.store.set_password_by_token(token, hash).await?;
-        self.open(person).await
+        self.open(person, from).await
     }
 
     /// Whose password a token would set.
@@ -232,9 +274,9 @@ impl Auth {
         self.store.password_token(token).await
     }
 
-    async fn open(&self, person: PersonKey) -> Result<SignedIn, SignInError> {
+    async fn open(&self, person: PersonKey, from: Browser) -> Result<SignedIn, SignInError> {
         let cookie = pki::token().map_err(internal)?;
-        let expires_at = self.store.open_session(person, &cookie).await?;
+        let expires_at = self.store.open_session(person, &cookie, from).await?;
         Ok(SignedIn {
             person,
             cookie,

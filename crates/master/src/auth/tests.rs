@@ -13,7 +13,7 @@ use super::*;
 use crate::domain::{Clock, NodeKind, PersonKey, ProjectKey, Timestamp};
 use crate::events::Hub;
 use crate::pki::{certificate_facts, peer_common_name};
-use crate::store::{Database, NewPerson, NewToken, TOKEN_LIFE};
+use crate::store::{Browser, Database, NewPerson, NewToken, TOKEN_LIFE};
 
 const PROXY: &str = "10.0.0.2";
 const PASSWORD: &str = "correct horse";
@@ -23,6 +23,14 @@ struct Still(AtomicI64);
 impl Clock for Still {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A browser at an address.
+fn at(address: IpAddr) -> Browser {
+    Browser {
+        address: Some(address),
+        agent: String::new(),
     }
 }
 
@@ -96,7 +104,7 @@ impl World {
     ) -> Result<SignedIn, SignInError> {
         let from: IpAddr = from.parse().unwrap();
         self.auth
-            .sign_in(login, password.to_owned(), Some(from))
+            .sign_in(login, password.to_owned(), at(from))
             .await
     }
 }
@@ -379,17 +387,20 @@ async fn a_password_that_is_not_taken_does_not_use_the_link_up() {
         .unwrap()
         .token;
     for bad in ["short", "root", "aaaaaaaaaaaaaa"] {
-        let refused = world.auth.set_password(&token, bad.to_owned(), None).await;
+        let refused = world
+            .auth
+            .set_password(&token, bad.to_owned(), Browser::default())
+            .await;
         assert!(matches!(refused, Err(SignInError::Password(_))), "{bad}");
     }
     world
         .auth
-        .set_password(&token, "a new password".to_owned(), None)
+        .set_password(&token, "a new password".to_owned(), Browser::default())
         .await
         .unwrap();
     let again = world
         .auth
-        .set_password(&token, "another password".to_owned(), None)
+        .set_password(&token, "another password".to_owned(), Browser::default())
         .await;
     assert!(matches!(
         again,

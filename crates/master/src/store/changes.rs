@@ -14,6 +14,8 @@ const NOTICE_KEYS_MAX: usize = 400;
 pub struct Changes {
     /// Nodes whose documents change.
     pub nodes: BTreeSet<NodeKey>,
+    /// Nodes of which people are shown something new that is no news for the node itself.
+    pub shown: BTreeSet<NodeKey>,
     /// Trees of which something changes.
     pub trees: BTreeSet<TreeKey>,
     /// Projects and releases for which an instance may have become placeable.
@@ -32,12 +34,15 @@ struct Notice {
     nodes: Vec<i64>,
     trees: Vec<i64>,
     #[serde(default)]
+    shown: Vec<i64>,
+    #[serde(default)]
     everything: bool,
 }
 
 impl Changes {
     pub(crate) fn merge(&mut self, mut other: Changes) {
         self.nodes.append(&mut other.nodes);
+        self.shown.append(&mut other.shown);
         self.trees.append(&mut other.trees);
         self.placeable.append(&mut other.placeable);
         self.hosts.append(&mut other.hosts);
@@ -52,20 +57,23 @@ impl Changes {
 
     /// The text for the other Masters, if there is something to tell.
     pub(crate) fn notice(&self) -> Option<String> {
-        if self.nodes.is_empty() && self.trees.is_empty() && !self.everything {
+        let keys = self.nodes.len() + self.trees.len() + self.shown.len();
+        if keys == 0 && !self.everything {
             return None;
         }
-        let everything = self.everything || self.nodes.len() + self.trees.len() > NOTICE_KEYS_MAX;
+        let everything = self.everything || keys > NOTICE_KEYS_MAX;
         let notice = if everything {
             Notice {
                 nodes: Vec::new(),
                 trees: Vec::new(),
+                shown: Vec::new(),
                 everything,
             }
         } else {
             Notice {
                 nodes: self.nodes.iter().map(|key| key.0).collect(),
                 trees: self.trees.iter().map(|key| key.0).collect(),
+                shown: self.shown.iter().map(|key| key.0).collect(),
                 everything,
             }
         };
@@ -78,6 +86,7 @@ impl Changes {
             Ok(notice) => Changes {
                 nodes: notice.nodes.into_iter().map(NodeKey).collect(),
                 trees: notice.trees.into_iter().map(TreeKey).collect(),
+                shown: notice.shown.into_iter().map(NodeKey).collect(),
                 everything: notice.everything,
                 ..Changes::default()
             },
@@ -99,6 +108,7 @@ mod tests {
         assert_eq!(changes.notice(), None);
         changes.nodes.insert(NodeKey(7));
         changes.trees.insert(TreeKey(3));
+        changes.shown.insert(NodeKey(8));
         let told = changes.notice().unwrap_or_default();
         assert_eq!(Changes::from_notice(&told), changes);
         changes.nodes.extend((0..1000).map(NodeKey));

@@ -85,6 +85,7 @@ pub(super) fn write(
         params![node.key.0, now.0, text],
     )?;
     if !answered {
+        tx.changes.shown.insert(node.key);
         nodes::reopened(tx, node.key, project)?;
     }
     Ok(())
@@ -104,6 +105,7 @@ pub(super) fn set_status(
          WHERE id = ?1",
         params![node.key.0, now.0, text],
     )?;
+    tx.changes.shown.insert(node.key);
     nodes::recount(tx, node.key, project)
 }
 
@@ -210,6 +212,7 @@ impl Store {
                     params![node.0, since],
                 )?;
                 if closed > 0 {
+                    tx.changes.shown.insert(node);
                     nodes::recount(tx, node, project)?;
                 }
                 Ok(())

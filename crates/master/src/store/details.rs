@@ -9,7 +9,7 @@ use slap_server::promises::Promise;
 use super::documents::{installation_from_row, installations, on_node};
 use super::instances::{self, select_instances};
 use super::listing::{known, see_tree, status};
-use super::records::{InstallationRecord, InstanceRecord, NodeRecord, Status};
+use super::records::{Address, InstallationRecord, InstanceRecord, NodeRecord, Status};
 use super::sql::{Connection, Row, SqlError, params};
 use super::{Page, Store, StoreError, nodes, placement};
 use crate::domain::access::{self, Action, Caller, Verdict};
@@ -172,6 +172,8 @@ pub struct PartitionState {
     pub name: String,
     /// Whether something is on it.
     pub busy: bool,
+    /// Its addresses.
+    pub addresses: Vec<Address>,
     /// The instance on it.
     pub instance: Option<InstanceRecord>,
 }
@@ -210,12 +212,13 @@ impl Store {
                 }
                 let mut partitions = Vec::new();
                 for row in sql.all(
-                    "SELECT name FROM partition \
+                    "SELECT name, addresses FROM partition \
                      WHERE node_id = ?1 AND (active = 1 OR instance_id IS NOT NULL) \
                      ORDER BY position, id",
                     params![node.key.0],
                 )? {
                     let name = row.text(0)?.to_owned();
+                    let addresses = row.json(1)?;
                     let found = on.remove(&name);
                     let busy = found.is_some();
                     let instance = match found {
@@ -230,6 +233,7 @@ impl Store {
                     partitions.push(PartitionState {
                         name,
                         busy,
+                        addresses,
                         instance,
                     });
                 }

@@ -109,6 +109,7 @@ impl Store {
                  VALUES (?1, ?2, ?3, ?4)",
                 params![node.key.0, reference.as_str(), body.as_str(), now.0],
             )?;
+            tx.changes.shown.insert(node.key);
             Ok(())
         })
         .await

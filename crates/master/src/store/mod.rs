@@ -35,6 +35,7 @@ mod remotes;
 mod reports;
 mod request;
 mod schema;
+mod sessions;
 mod situation;
 mod software;
 pub(crate) mod sql;
@@ -75,12 +76,14 @@ pub use promises::PromisesOf;
 pub use records::*;
 pub use remotes::{RemoteAnswer, RemoteRecord, RemoteSettings, RemoteWork};
 pub use schema::VERSION as SCHEMA_VERSION;
+pub(crate) use sessions::session_id;
+pub use sessions::{Browser, SESSION_LIFE, SessionRecord};
 pub use sql::SqlError;
-pub use standing::{NodeFilter, NodeState, NodesStanding, ServicesStanding};
-pub use system::Counts;
-pub use tokens::{
-    Bearer, IssuedToken, NewToken, SESSION_LIFE, TOKEN_LIFE, TOKEN_LIFE_MAX, TokenRecord,
+pub use standing::{
+    FailingPromise, NodeFilter, NodeState, NodesStanding, ServicesStanding, UsageRecord,
 };
+pub use system::Counts;
+pub use tokens::{Bearer, IssuedToken, NewToken, TOKEN_LIFE, TOKEN_LIFE_MAX, TokenRecord};
 pub use upgrades::{DecisionRecord, UpgradeWatch};
 pub use versions::VersionRecord;
 

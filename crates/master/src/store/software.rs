@@ -232,6 +232,7 @@ impl Store {
                 params![found.id, reported, text, now.0, same_word],
             )?;
             if found.reported != reported {
+                tx.changes.shown.insert(node.key);
                 nodes::recount(tx, node.key, gate.project)?;
                 let detail = match &report {
                     InstallationReport::Error(log) => {

@@ -1,15 +1,17 @@
 //! How things stand, in numbers and in pages of lists: what the dashboard shows.
 
 use slap_server::json_rpc::detail::Actual;
+use slap_server::promises::Promise;
 
 use super::details::like;
+use super::instances;
 use super::listing::known;
-use super::nodes::{SELECT_NODE, node_from_row};
+use super::nodes::{self, SELECT_NODE, node_from_row};
 use super::records::NodeRecord;
 use super::sql::{Connection, Row, SqlError, params};
 use super::{Page, Store, StoreError};
-use crate::domain::access::Caller;
-use crate::domain::{NodeReference, PersonKey, TreeKey};
+use crate::domain::access::{self, Action, Caller, Verdict};
+use crate::domain::{InstanceKey, NodeReference, PersonKey, Refusal, Timestamp, TreeKey};
 
 /// Services that need attention one is told of.
 const ATTENTION_MAX: i64 = 8;
@@ -95,6 +97,35 @@ pub struct NodesStanding {
     /// Partitions with an instance.
     pub busy: i64,
 }
+
+/// What a node said it used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageRecord {
+    /// What it called the report, such as the day it is about.
+    pub reference: String,
+    /// The report (P 6.12).
+    pub body: String,
+    /// When it came.
+    pub received_at: Timestamp,
+}
+
+/// A promise that fails on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailingPromise {
+    /// The partition.
+    pub partition: String,
+    /// The instance on it.
+    pub instance: InstanceKey,
+    /// Its title.
+    pub title: String,
+    /// Its tree, and that one's title.
+    pub tree: (TreeKey, String),
+    /// The promise.
+    pub promise: Promise,
+}
+
+/// Promises that fail on a node one is told of.
+const FAILING_MAX: usize = 50;
 
 /// The states in the order of their weight, as [`WORST`] numbers them.
 const STATES: [Actual; 7] = [
@@ -288,5 +319,102 @@ impl Store {
             self.refresh(&mut state.node);
         }
         Ok(found)
+    }
+
+    /// Whether the caller may change a node, and not only see it.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when there is no such node for the caller.
+    pub async fn may_manage_node(
+        &self,
+        caller: Caller,
+        node: NodeReference,
+    ) -> Result<bool, StoreError> {
+        self.read(move |sql| {
+            nodes::gate(sql, caller, Action::SeeNode, node)?;
+            match nodes::gate(sql, caller, Action::ManageNode, node) {
+                Ok(_) => Ok(true),
+                Err(StoreError::Refused(Refusal::Forbidden(_))) => Ok(false),
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    /// What a node said it used, the latest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when there is no such node for the caller.
+    pub async fn node_usage(
+        &self,
+        caller: Caller,
+        node: NodeReference,
+        limit: i64,
+    ) -> Result<Vec<UsageRecord>, StoreError> {
+        self.read(move |sql| {
+            nodes::gate(sql, caller, Action::SeeNode, node)?;
+            let rows = sql.all(
+                "SELECT reference, body, received_at FROM usage_report WHERE node_id = ?1 \
+                 ORDER BY id DESC LIMIT ?2",
+                params![node.key.0, limit],
+            )?;
+            let record = |row: &Row| {
+                Ok(UsageRecord {
+                    reference: row.text(0)?.to_owned(),
+                    body: row.text(1)?.to_owned(),
+                    received_at: Timestamp(row.int(2)?),
+                })
+            };
+            Ok(rows.iter().map(record).collect::<Result<_, SqlError>>()?)
+        })
+        .await
+    }
+
+    /// The promises that fail on a node, of the instances the caller may see.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when there is no such node for the caller.
+    pub async fn failing_promises(
+        &self,
+        caller: Caller,
+        node: NodeReference,
+    ) -> Result<Vec<FailingPromise>, StoreError> {
+        self.read(move |sql| {
+            nodes::gate(sql, caller, Action::SeeNode, node)?;
+            let rows = sql.all(
+                "SELECT p.name, i.id, m.document FROM partition p \
+                 JOIN instance i ON i.id = p.instance_id AND i.state = 'started' \
+                 JOIN instance_promises m ON m.instance_id = i.id \
+                 WHERE p.node_id = ?1 AND m.document LIKE '%\"failed\":true%' \
+                 ORDER BY p.position",
+                params![node.key.0],
+            )?;
+            let mut failing = Vec::new();
+            for row in &rows {
+                let Some(found) = instances::by_key(sql, InstanceKey(row.int(1)?))? else {
+                    continue;
+                };
+                let role = instances::role_of(sql, caller, found.record.project)?;
+                let seen = access::verdict(caller, Action::SeeInstance, &found.facts(role));
+                if seen != Verdict::Allowed {
+                    continue;
+                }
+                let promises: Vec<Promise> = serde_json::from_str(row.text(2)?).unwrap_or_default();
+                for promise in promises.into_iter().filter(|promise| promise.failed) {
+                    if failing.len() >= FAILING_MAX {
+                        return Ok(failing);
+                    }
+                    failing.push(FailingPromise {
+                        partition: row.text(0)?.to_owned(),
+                        instance: found.record.key,
+                        title: found.record.title.clone(),
+                        tree: (found.record.tree, found.record.root_title.clone()),
+                        promise,
+                    });
+                }
+            }
+            Ok(failing)
+        })
+        .await
     }
 }

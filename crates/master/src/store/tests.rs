@@ -5,6 +5,7 @@
 mod details;
 mod listing;
 mod placing;
+mod standing;
 mod upgrades;
 
 use std::sync::Arc;

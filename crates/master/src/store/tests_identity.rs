@@ -225,6 +225,7 @@ for_each_database!(
     who_may_make_a_token_for_whom,
     of_several_who_use_a_token_at_once_one_gets_it,
     a_password_is_set_by_a_link_and_ends_sessions,
+    what_acts_for_a_person_is_seen_and_ended_by_that_person,
     a_certificate_speaks_for_its_owner_as_long_as_it_is_good,
     a_node_has_one_certificate_and_its_managers_give_it,
     an_instance_is_given_the_same_key_again_and_only_through_its_node,
@@ -640,6 +641,62 @@ async fn of_several_who_use_a_token_at_once_one_gets_it(database: TestDatabase) 
     }
 }
 
+async fn what_acts_for_a_person_is_seen_and_ended_by_that_person(database: TestDatabase) {
+    let world = World::new(database).await;
+    let store = &world.store;
+    let (member, me) = (world.member, key(world.member));
+    let token = world.token(member, TokenPurpose::Client).await;
+    let id = store.tokens(member, me).await.unwrap()[0].id;
+    assert_refused!(store.revoke_token(world.stranger, me, id).await, NotFound);
+    assert_refused!(
+        store
+            .revoke_token(world.stranger, key(world.stranger), id)
+            .await,
+        NotFound
+    );
+    store.revoke_token(member, me, id).await.unwrap();
+    assert_refused!(store.revoke_token(member, me, id).await, NotFound);
+    assert_refused!(store.redeem(&token, TokenPurpose::Client).await, Forbidden);
+
+    for (nth, agent) in ["Firefox", "a\nb"].into_iter().enumerate() {
+        world.pass(Duration::from_secs(1));
+        let from = Browser {
+            address: Some("2001:db8::1".parse().unwrap()),
+            agent: agent.to_owned(),
+        };
+        let cookie = format!("cookie {nth}");
+        store.open_session(me, &cookie, from).await.unwrap();
+    }
+    store
+        .open_session(key(world.root), "root", Browser::default())
+        .await
+        .unwrap();
+    assert_refused!(store.sessions(world.stranger, me).await, NotFound);
+    let sessions = store.sessions(member, me).await.unwrap();
+    let seen: Vec<_> = sessions
+        .iter()
+        .map(|session| (session.id.clone(), session.agent.as_str()))
+        .collect();
+    let id = |nth: u8| session_id(&format!("cookie {nth}"));
+    assert_eq!(seen, [(id(1), "ab"), (id(0), "Firefox")]);
+    assert_eq!(sessions[0].address, "2001:db8::1");
+    assert_refused!(
+        store.end_sessions(world.stranger, me, id(0), false).await,
+        NotFound
+    );
+    let root_id = session_id("root");
+    let ended = store.end_sessions(member, me, root_id, false).await;
+    assert_eq!(ended.unwrap(), 0, "another's");
+    let ended = store.end_sessions(member, me, id(1), true).await.unwrap();
+    assert_eq!(ended, 1);
+    assert_eq!(signed_in(store, "cookie 0").await, Caller::Anonymous);
+    assert_eq!(signed_in(store, "cookie 1").await, member);
+    let ended = store.end_sessions(member, me, id(1), false).await.unwrap();
+    assert_eq!(ended, 1);
+    assert_eq!(signed_in(store, "cookie 1").await, Caller::Anonymous);
+    assert_eq!(signed_in(store, "root").await, world.root);
+}
+
 /// Who a browser's cookie speaks for.
 async fn signed_in(store: &Store, cookie: &str) -> Caller {
     match store.session_person(cookie).await.unwrap() {
@@ -667,7 +724,7 @@ async fn a_password_is_set_by_a_link_and_ends_sessions(database: TestDatabase) {
     assert_eq!(facts.password_hash, None);
 
     store
-        .open_session(key(world.member), "cookie")
+        .open_session(key(world.member), "cookie", Browser::default())
         .await
         .unwrap();
     assert_eq!(signed_in(store, "cookie").await, world.member);
@@ -691,7 +748,11 @@ async fn a_password_is_set_by_a_link_and_ends_sessions(database: TestDatabase) {
     for nth in 0..25 {
         world.pass(Duration::from_secs(1));
         store
-            .open_session(key(world.member), &format!("cookie {nth}"))
+            .open_session(
+                key(world.member),
+                &format!("cookie {nth}"),
+                Browser::default(),
+            )
             .await
             .unwrap();
     }
@@ -704,7 +765,12 @@ async fn a_password_is_set_by_a_link_and_ends_sessions(database: TestDatabase) {
         .await
         .unwrap();
     assert_eq!(signed_in(store, "cookie 24").await, Caller::Anonymous);
-    assert_refused!(store.open_session(key(world.member), "c").await, Forbidden);
+    assert_refused!(
+        store
+            .open_session(key(world.member), "c", Browser::default())
+            .await,
+        Forbidden
+    );
     let facts = store.sign_in_facts(login("member")).await.unwrap().unwrap();
     assert_eq!(facts.password_hash, None, "a disabled person has none");
     store
@@ -712,7 +778,10 @@ async fn a_password_is_set_by_a_link_and_ends_sessions(database: TestDatabase) {
         .await
         .unwrap();
     assert_eq!(signed_in(store, "cookie 24").await, Caller::Anonymous);
-    store.open_session(key(world.member), "late").await.unwrap();
+    store
+        .open_session(key(world.member), "late", Browser::default())
+        .await
+        .unwrap();
     world.pass(SESSION_LIFE);
     assert_eq!(signed_in(store, "late").await, Caller::Anonymous);
     assert_eq!(

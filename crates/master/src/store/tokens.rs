@@ -1,4 +1,4 @@
-//! One-time tokens (P 5.2) and signed-in browsers, both known by hashes only.
+//! One-time tokens (P 5.2), known by hashes only.
 
 use std::time::Duration;
 
@@ -22,10 +22,6 @@ pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 const TOKEN_LIFE_MIN: Duration = Duration::from_secs(60);
 /// Tokens of one person that wait to be used.
 const TOKENS_MAX: i64 = 100;
-/// How long a browser stays signed in.
-pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
-/// Browsers one person is signed in with; one more ends the oldest.
-const SESSIONS_MAX: i64 = 20;
 /// How long what is over is remembered, so that messages can tell it from what never was.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 
@@ -86,19 +82,6 @@ pub struct Bearer {
     pub login: Login,
     /// The project a node is registered in.
     pub project: Option<ProjectKey>,
-}
-
-/// Who is signed in with a browser.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SessionPerson {
-    /// Which person.
-    pub(crate) key: PersonKey,
-    /// Whether it may do everything.
-    pub(crate) administrator: bool,
-    /// What it signs in with.
-    pub(crate) login: Login,
-    /// Its name.
-    pub(crate) name: String,
 }
 
 /// Tokens, in the columns [`token_of`] reads.
@@ -328,6 +311,37 @@ impl Store {
         .await
     }
 
+    /// Has a person's token that was not used be worth nothing.
+    ///
+    /// # Errors
+    /// Others than that person and administrators may not; [`Refusal::NotFound`] when there is no
+    /// such token that waits to be used.
+    pub async fn revoke_token(
+        &self,
+        caller: Caller,
+        person: PersonKey,
+        id: i64,
+    ) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            check_acts_for(caller, person, "such person")?;
+            let gone = tx.one(
+                "DELETE FROM token WHERE id = ?1 AND person_id = ?2 AND used_at IS NULL \
+                 RETURNING project_id",
+                params![id, person.0],
+            )?;
+            let Some(row) = gone else {
+                return Err(Refusal::NotFound(
+                    "there is no such token: it was used, or it has expired".to_owned(),
+                )
+                .into());
+            };
+            let project = row.maybe_int(0)?.map(ProjectKey);
+            let subject = format!("token {id}");
+            audit(tx, caller, "revoke_token", &subject, project, json!({}))
+        })
+        .await
+    }
+
     /// A person's tokens that were not used and have not expired, in the order they came.
     ///
     /// # Errors
@@ -421,83 +435,6 @@ impl Store {
         let now = self.clock().now();
         self.read(move |sql| usable(sql, &hash, now)?.map_err(StoreError::Refused))
             .await
-    }
-
-    /// Signs a browser in: `cookie` is the secret it is given.
-    ///
-    /// # Errors
-    /// [`Refusal::Forbidden`] for a disabled person.
-    pub(crate) async fn open_session(
-        &self,
-        key: PersonKey,
-        cookie: &str,
-    ) -> Result<Timestamp, StoreError> {
-        let hash = pki::token_hash(cookie);
-        self.write(move |tx| {
-            let now = tx.now();
-            let person = person(tx.sql(), key)?
-                .filter(|person| person.disabled_at.is_none())
-                .ok_or_else(|| Refusal::Forbidden("you may not sign in".to_owned()))?;
-            tx.execute(
-                "DELETE FROM session WHERE person_id = ?1 AND (expires_at <= ?2 OR hash IN \
-                 (SELECT hash FROM session WHERE person_id = ?1 ORDER BY created_at DESC, hash \
-                 LIMIT ?3 OFFSET ?4))",
-                params![key.0, now.0, SESSIONS_MAX * 10, SESSIONS_MAX - 1],
-            )?;
-            let expires_at = now.plus(SESSION_LIFE);
-            tx.execute(
-                "INSERT INTO session (hash, person_id, created_at, expires_at) \
-                 VALUES (?1, ?2, ?3, ?4)",
-                params![&hash, key.0, now.0, expires_at.0],
-            )?;
-            let caller = Caller::Person {
-                person: key,
-                administrator: person.administrator,
-            };
-            let login = person.login.as_str();
-            audit(tx, caller, "sign_in", login, None, json!({}))?;
-            Ok(expires_at)
-        })
-        .await
-    }
-
-    /// Signs a browser out. A cookie that is worth nothing is no error.
-    pub(crate) async fn close_session(&self, cookie: &str) -> Result<(), StoreError> {
-        let hash = pki::token_hash(cookie);
-        self.write(move |tx| {
-            tx.execute("DELETE FROM session WHERE hash = ?1", params![&hash])?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Who a browser's cookie speaks for: one look-up. Nobody when it is worth nothing (any more).
-    pub(crate) async fn session_person(
-        &self,
-        cookie: &str,
-    ) -> Result<Option<SessionPerson>, StoreError> {
-        let hash = pki::token_hash(cookie);
-        let now = self.clock().now();
-        self.read(move |sql| {
-            let row = sql.one(
-                "SELECT person.id, person.administrator, person.login, person.name FROM session \
-                 JOIN person ON person.id = session.person_id \
-                 WHERE session.hash = ?1 AND session.expires_at > ?2 \
-                 AND person.disabled_at IS NULL",
-                params![&hash, now.0],
-            )?;
-            Ok(row
-                .map(|row| {
-                    Ok::<_, SqlError>(SessionPerson {
-                        key: PersonKey(row.int(0)?),
-                        administrator: row.flag(1)?,
-                        login: row.parsed(2)?,
-                        name: row.text(3)?.to_owned(),
-                    })
-                })
-                .transpose()?)
-        })
-        .await
     }
 
     /// Forgets tokens and sessions that have been over for a day. To be called now and then.

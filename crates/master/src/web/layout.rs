@@ -17,6 +17,8 @@ pub(super) enum Section {
     Services,
     /// Nodes, and the tokens that register them.
     Servers,
+    /// Who one is here.
+    Account,
 }
 
 /// An entry as it is shown.
@@ -55,6 +57,20 @@ pub(super) const DONE: &[(&str, &str)] = &[
     ("stopped", "It is to stop: its servers are told."),
     ("destroyed", "It is to be destroyed: its servers are told."),
     ("upgrade", "Your answer is kept."),
+    (
+        "supplied",
+        "The release is asked for: the server installs it as soon as it hears of it.",
+    ),
+    (
+        "removing",
+        "The server removes the release as soon as it hears of it.",
+    ),
+    ("scope", "The scope is set."),
+    ("capacity", "The capacity is set."),
+    ("server-removed", "The server is removed."),
+    ("certificate-revoked", "The certificate is revoked."),
+    ("token-revoked", "The token is revoked."),
+    ("signed-out", "Signed out there."),
     (
         "password",
         "Your password is changed, and your other browsers are signed out.",
@@ -229,7 +245,10 @@ impl<'a> Page<'a> {
         };
         let who = html! {
             div.who {
-                span.name title=(session.login) { (Icon::Account) span { (name) } }
+                a href=(visit.to("account")) title=(session.login)
+                    aria-current=[current(self.section == Some(Section::Account))] {
+                    (Icon::Account) span { (name) }
+                }
                 button.quiet type="button" data-theme-switch hidden { (Icon::Theme) span { "Theme" } }
                 form method="post" action=(visit.to("logout")) {
                     (visit.form_token())

@@ -9,6 +9,7 @@
 //! - [`parts`] are what pages are made of: tables, badges, bars, forms;
 //! - [`assets`] and [`icon`] are the look.
 
+mod account;
 mod assets;
 mod icon;
 mod layout;
@@ -41,6 +42,7 @@ pub(crate) const PAGES: &[&[Endpoint]] = &[
     overview::ENDPOINTS,
     services::ENDPOINTS,
     servers::ENDPOINTS,
+    account::ENDPOINTS,
 ];
 
 /// The largest form people send, in bytes.

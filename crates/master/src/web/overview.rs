@@ -136,7 +136,10 @@ fn attention(visit: &Visit, services: &ServicesStanding, silent: &[NodeState]) -
     for state in silent {
         let node = &state.node;
         table.row(vec![
-            html! { span.strong { (node.title) } span.reference { (node.node) } },
+            html! {
+                a href=(visit.to(&format!("servers/{}", node.node))) { (node.title) }
+                span.reference { (node.node) }
+            },
             html! { (Badge::node(node)) },
             match node.contact_at {
                 Some(at) => html! {

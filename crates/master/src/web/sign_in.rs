@@ -13,7 +13,7 @@ use crate::api::endpoint::{Endpoint, Handler, Verb, handler};
 use crate::api::{Api, App, Call};
 use crate::auth::{SignInError, SignedIn, clear_cookie, password as rules};
 use crate::domain::Refusal;
-use crate::store::StoreError;
+use crate::store::{Browser, StoreError};
 
 const LOGIN: &str = "login";
 /// The largest form somebody unknown sends, in bytes.
@@ -39,8 +39,16 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
 ];
 
 /// Of a field as it was typed: passwords may begin with white space.
-fn typed(form: &Fields<'_>, name: &str) -> String {
+pub(super) fn typed(form: &Fields<'_>, name: &str) -> String {
     form.get(name).unwrap_or_default().to_owned()
+}
+
+/// Where somebody signs in.
+pub(super) fn browser(call: &Call) -> Browser {
+    Browser {
+        address: call.origin.address,
+        agent: call.header("user-agent").unwrap_or_default().to_owned(),
+    }
 }
 
 /// Where one wanted to go, if that is a page of ours: a path without a slash at its beginning.
@@ -110,7 +118,7 @@ fn signed_in(
 }
 
 /// The status and the sentence for a refusal that belongs on the page; others are shown as problems.
-fn told(error: SignInError) -> Result<(StatusCode, String), Problem> {
+pub(super) fn told(error: SignInError) -> Result<(StatusCode, String), Problem> {
     match error {
         SignInError::Wrong => Ok((StatusCode::FORBIDDEN, sentence(&error.to_string()))),
         SignInError::Password(_) => Ok((StatusCode::BAD_REQUEST, sentence(&error.to_string()))),
@@ -128,8 +136,7 @@ async fn sign_in(app: Arc<App>, call: Call) -> Result<Response, Problem> {
     let form = call.form();
     let (login, password) = (typed(&form, "login"), typed(&form, "password"));
     let next = next(&app, &form);
-    let address = call.origin.address;
-    match app.auth.sign_in(&login, password, address).await {
+    match app.auth.sign_in(&login, password, browser(&call)).await {
         Ok(person) => signed_in(&visit, &call, &person, &next),
         Err(error) => {
             let (status, text) = told(error)?;
@@ -236,7 +243,11 @@ async fn set_password(app: Arc<App>, call: Call) -> Result<Response, Problem> {
     let (token, password) = (typed(&form, "token"), typed(&form, "password"));
     let address = call.origin.address;
     let error = if password == typed(&form, "again") {
-        match app.auth.set_password(&token, password, address).await {
+        match app
+            .auth
+            .set_password(&token, password, browser(&call))
+            .await
+        {
             Ok(person) => return signed_in(&visit, &call, &person, ""),
             Err(error) => told(error),
         }

@@ -42,7 +42,7 @@ fn texts(texts: Texts) -> Map<String, Value> {
         .collect()
 }
 
-fn actual(record: &InstanceRecord) -> Actual {
+pub(crate) fn actual(record: &InstanceRecord) -> Actual {
     Actual::of(
         record.state,
         record.placement.is_some(),

@@ -3,7 +3,7 @@
 //! What they accept and answer is data in [`slap_server::json_rpc`]; here is what they do. Who
 //! requests is who calls: a person asks for the root of a tree, an instance for a member of its own.
 
-mod details;
+pub(super) mod details;
 mod read;
 #[cfg(test)]
 pub(in crate::api) mod tests;

@@ -24,6 +24,8 @@ pub(in crate::web) struct Field<'a> {
     pub(in crate::web) autocomplete: &'a str,
     /// Shown while it is empty.
     pub(in crate::web) example: &'a str,
+    /// What is offered while one types.
+    pub(in crate::web) list: &'a [String],
     /// Characters it needs at least.
     pub(in crate::web) length_min: Option<usize>,
     /// Whether something has to be in it.
@@ -57,7 +59,13 @@ pub(in crate::web) fn field(of: &Field<'_>) -> Markup {
                 autocapitalize=[(of.autocomplete == "username").then_some("none")]
                 minlength=[of.length_min] required[of.required] readonly[of.readonly]
                 autofocus[of.autofocus] aria-describedby=[described]
+                list=[(!of.list.is_empty()).then(|| format!("{id}-list"))]
                 aria-invalid=[some(of.error).map(|_| "true")];
+            @if !of.list.is_empty() {
+                datalist id=(format!("{id}-list")) {
+                    @for offered in of.list { option value=(offered) {} }
+                }
+            }
             @if !of.error.is_empty() { p.wrong id=(error) { (of.error) } }
             @if !of.hint.is_empty() { p.help id=(hint) { (of.hint) } }
         }

@@ -63,6 +63,21 @@ impl Badge {
     pub(in crate::web) const SILENT: Badge = badge(Tone::Bad, Icon::Unplugged, "Silent");
     /// There is something better.
     pub(in crate::web) const UPGRADE: Badge = badge(Tone::Wait, Icon::Upgrade, "Upgrade offered");
+    /// A partition that somebody has.
+    pub(in crate::web) const BUSY: Badge = badge(Tone::Idle, Icon::Lock, "In use");
+    /// A partition that nobody has.
+    pub(in crate::web) const FREE: Badge = badge(Tone::Idle, Icon::Idle, "Free");
+    /// A certificate that is good.
+    pub(in crate::web) const GOOD: Badge = badge(Tone::Good, Icon::Done, "Good");
+    /// One that was revoked.
+    pub(in crate::web) const REVOKED: Badge = badge(Tone::Idle, Icon::Failed, "Revoked");
+    /// One that is over.
+    pub(in crate::web) const EXPIRED: Badge = badge(Tone::Idle, Icon::Wait, "Expired");
+    /// The browser one looks with.
+    pub(in crate::web) const THIS: Badge = badge(Tone::Good, Icon::Yes, "This one");
+    /// Somebody who may do everything.
+    pub(in crate::web) const ADMINISTRATOR: Badge =
+        badge(Tone::Busy, Icon::Shield, "Administrator");
     /// All is well.
     pub(in crate::web) const FINE: Badge = badge(Tone::Good, Icon::Done, "All well");
 

@@ -99,14 +99,20 @@ pub(super) async fn make(app: Arc<App>, call: Call) -> Result<Response, Problem>
         life: TOKEN_LIFE,
     };
     let issued = app.store.create_token(session.caller, new).await?;
-    Ok(made(&app, &visit, &issued))
+    Ok(of_servers(&visit, "Token").show(token_made(&app, &visit, &issued, "servers")))
 }
 
-fn made(app: &App, visit: &Visit, issued: &IssuedToken) -> Response {
+/// A token that was made, for the one moment at which it is known, with what to type.
+pub(in crate::web) fn token_made(
+    app: &App,
+    visit: &Visit,
+    issued: &IssuedToken,
+    back: &str,
+) -> Markup {
     let url = &app.place.public_url;
     let token = &issued.token;
     let options = format!("--master-url {url}/ --master-url-web {url} --token {token}");
-    of_servers(visit, "Token").show(html! {
+    html! {
         section.part {
             p { "Your token. Save it now: it is not shown again." }
             (copy(token))
@@ -125,6 +131,6 @@ fn made(app: &App, visit: &Visit, issued: &IssuedToken) -> Response {
             (copy(&format!("slapos configure client {options}")))
         }
         (recognised(app, visit))
-        p { a.button href=(visit.to("servers")) { (Icon::Back) "Servers" } }
-    })
+        p { a.button href=(visit.to(back)) { (Icon::Back) "Back" } }
+    }
 }
