@@ -33,6 +33,8 @@ pub(super) struct Master {
     pub(super) address: SocketAddr,
     /// The common name of a certificate of the first administrator, who manages the project.
     pub(super) person: String,
+    /// What sets the first administrator's password.
+    pub(super) password_token: String,
     /// The first project.
     pub(super) project: &'static str,
     database: Database,
@@ -89,10 +91,20 @@ impl Master {
             running,
             address,
             person: String::new(),
+            password_token: String::new(),
             project: "PROJ-1",
             database,
         };
-        master.person = master.come_in(&log)?;
+        let said = fs::read_to_string(&log).context("reading what the Master said")?;
+        let token = |mark: &str| {
+            let rest = said.split_once(mark).map(|(_, rest)| rest);
+            let token = rest.and_then(|rest| rest.split_whitespace().next());
+            token
+                .map(str::to_owned)
+                .ok_or_else(|| Failure::new(format!("the Master's first start shows no {mark}")))
+        };
+        master.person = master.come_in(&token("--token ")?)?;
+        master.password_token = token("password?token=")?;
         Ok(master)
     }
 
@@ -104,12 +116,7 @@ impl Master {
     }
 
     /// Comes in as the first administrator, by the token the first start shows.
-    fn come_in(&self, log: &Path) -> Result<String, Failure> {
-        let said = fs::read_to_string(log).context("reading what the Master said")?;
-        let token = said
-            .split_once("--token ")
-            .and_then(|(_, rest)| rest.split_whitespace().next())
-            .ok_or_else(|| Failure::new("the Master's first start shows no token"))?;
+    fn come_in(&self, token: &str) -> Result<String, Failure> {
         let request = wire::with_header(
             &wire::post("Person_getCertificate", &[]),
             "X-Access-Token",

@@ -9,6 +9,7 @@ mod check;
 mod events;
 mod fleet;
 mod master;
+mod pages;
 mod rest;
 mod table;
 
@@ -103,6 +104,7 @@ struct Results {
     documents: Phase,
     database_bytes: u64,
     rest: rest::Rest,
+    pages: Vec<pages::Page>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
@@ -165,7 +167,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 
     let database_bytes = master.database_bytes()?;
     let rest = rest::watch(&master, &fleet, &given, Duration::from_secs(options.steady))?;
+    let pages = pages::visit(&master)?;
     let results = Results {
+        pages,
         share: options.share,
         database: master.kind(),
         nodes,

@@ -87,6 +87,17 @@ pub(super) fn markdown(results: &Results) -> String {
             percentile(&rest.events, 99)
         ),
     );
+    for page in &results.pages {
+        row(
+            &format!("page `/{}`: p50, p99; size", page.path),
+            format!(
+                "{:.2?}, {:.2?}; {:.0} kB",
+                page.percentile(50),
+                page.percentile(99),
+                page.outcome.mean_body() / 1000.0
+            ),
+        );
+    }
     let mut text = String::from("| what | |\n|---|--:|\n");
     for (what, value) in rows {
         // Writing to a String does not fail.
