@@ -2,6 +2,7 @@
 //!
 //! - [`admin`] is what its administrator can do, running or not;
 //! - `api` is what can be called;
+//! - `catalogue` reads what releases say of themselves;
 //! - [`auth`] knows who calls, and makes known who was not;
 //! - [`domain`] decides, without I/O;
 //! - [`store`] keeps, durably; the only place that speaks SQL;
@@ -13,6 +14,7 @@
 pub mod admin;
 pub mod api;
 pub mod auth;
+mod catalogue;
 pub mod domain;
 pub mod events;
 mod files;
@@ -27,6 +29,7 @@ pub mod store;
 #[allow(dead_code)] // some parts wait for their pages
 mod web;
 
+pub use catalogue::CatalogueSettings;
 pub use files::FilesError;
 pub use first_start::{FirstStartError, Welcome};
 pub use identity::ServerIdentityError;

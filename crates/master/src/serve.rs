@@ -194,7 +194,8 @@ fn run(
             random_hex(16)?,
             secrets.epoch.clone(),
         );
-        let app = Arc::new(app.with_cache(cache));
+        let app = app.with_cache(cache).with_catalogue(settings.catalogue);
+        let app = Arc::new(app);
         let mut duties = duties(&store, &secrets, identity);
         duties.spawn(administrators);
         on_ready(&started);

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use slap::config::{Config, ConfigError, lines};
 
+use crate::catalogue::CatalogueSettings;
 use crate::store::{Database, OpenError};
 
 /// The section of the file that is read.
@@ -65,6 +66,14 @@ pub enum SettingsError {
         given: String,
         /// What it could be.
         expected: &'static str,
+    },
+    /// An option of the catalogue of releases.
+    #[error("{option}: {given:?} is neither `true` nor `false`")]
+    Catalogue {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        given: String,
     },
     /// A certificate without its key, or the reverse.
     #[error("certificate and key belong together: give both, or neither")]
@@ -216,6 +225,8 @@ pub struct Settings {
     pub organisation: String,
     /// Its network cache, if it keeps one.
     pub cache: Option<CacheSettings>,
+    /// Where it reads what releases say of themselves.
+    pub catalogue: CatalogueSettings,
 }
 
 impl Settings {
@@ -236,6 +247,7 @@ impl Settings {
             certificate: None,
             organisation: ORGANISATION.to_owned(),
             cache: None,
+            catalogue: CatalogueSettings::default(),
         }
     }
 
@@ -300,6 +312,14 @@ impl Settings {
         if let Some(directory) = path(&given.cache_directory, "cache_directory")? {
             settings.cache = Some(file.cache(&directory)?);
         }
+        let allowed = |option| {
+            let bad = |given| SettingsError::Catalogue { option, given };
+            file.is_set(option)?.unwrap_or(Ok(false)).map_err(bad)
+        };
+        settings.catalogue = CatalogueSettings {
+            private: allowed("catalogue_private")?,
+            local: allowed("catalogue_local")?,
+        };
         Ok(settings)
     }
 }
@@ -394,13 +414,15 @@ impl File<'_> {
                 .map_err(|()| bad("cache_when_full", given, "`forget` or `refuse`"))?;
         }
         if let Some(given) = self.one("cache_public")? {
-            cache.public = match given.to_ascii_lowercase().as_str() {
-                "true" | "yes" | "on" | "1" => true,
-                "false" | "no" | "off" | "0" => false,
-                _ => return Err(bad("cache_public", given, "`true` or `false`")),
-            };
+            cache.public =
+                truth(given).map_err(|given| bad("cache_public", given, "`true` or `false`"))?;
         }
         Ok(cache)
+    }
+
+    /// Whether an option is set, where it is there; the inner error is what it says instead.
+    fn is_set(&self, name: &str) -> Result<Option<Result<bool, String>>, ConfigError> {
+        Ok(self.one(name)?.map(truth))
     }
 
     /// Values separated by white space or commas.
@@ -415,6 +437,15 @@ impl File<'_> {
             .filter(|value| !value.is_empty())
             .map(str::to_owned)
             .collect())
+    }
+}
+
+/// `true` or `false`, in the words people use; else what it was.
+fn truth(given: String) -> Result<bool, String> {
+    match given.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err(given),
     }
 }
 
@@ -458,6 +489,17 @@ mod tests {
         assert_eq!(settings.listen, ["[::]:9".parse().unwrap()]);
         assert_eq!(settings.database, Database::Sqlite("/x.db".into()));
         assert_eq!(settings.organisation, "Us");
+    }
+
+    #[test]
+    fn the_catalogue_reads_from_others_unless_it_is_said() {
+        let of = |file: &str| resolve(&Given::default(), file).map(|settings| settings.catalogue);
+        assert_eq!(of("").unwrap(), CatalogueSettings::default());
+        let file = "[master]\ncatalogue_private = true\ncatalogue-local = on\n";
+        let catalogue = of(file).unwrap();
+        assert!(catalogue.private && catalogue.local);
+        let error = of("[master]\ncatalogue_private = maybe\n").unwrap_err();
+        assert!(error.to_string().contains("catalogue_private"), "{error}");
     }
 
     #[test]

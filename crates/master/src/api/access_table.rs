@@ -120,6 +120,11 @@ impl World {
             .create_product(Caller::Master, rig.project, "app".into(), "App".into())
             .await
             .unwrap();
+        let path = ReleaseUrl::new(OFFERED).unwrap();
+        store
+            .add_release(Caller::Master, rig.project, "app".into(), path, None)
+            .await
+            .unwrap();
         // The first node fills up before the other one is used: their capacities see to it.
         store
             .set_capacity(Caller::Master, other, Some(0))
@@ -589,6 +594,19 @@ fn calls(world: &World, api: Api, name: &str, verb: Verb) -> Option<Vec<(&'stati
             ),
         ]),
         "services" => one(query(name, &[])),
+        "services/new" => {
+            let project = world.rig.project.to_string();
+            let of_release = [("project", project.as_str()), ("release", OFFERED)];
+            let mut send = of_release.to_vec();
+            send.extend([("stage", "review"), ("do", "send"), ("title", "wizard")]);
+            match verb {
+                Verb::Post => one(form(name, &send)),
+                _ => Some(vec![
+                    ("products", query(name, &[])),
+                    ("a release", query(name, &of_release)),
+                ]),
+            }
+        }
         _ if name.starts_with("services/{tree}") => {
             let path = name.replace("{tree}", &world.tree.to_string());
             one(match verb {
@@ -655,6 +673,9 @@ fn calls(world: &World, api: Api, name: &str, verb: Verb) -> Option<Vec<(&'stati
         _ => None,
     }
 }
+
+/// A release of the product. It is nowhere: nothing is read for this table.
+const OFFERED: &str = "/nowhere/software.cfg";
 
 /// Calls that leave the world another one when they are allowed.
 fn changes_the_world(name: &str) -> bool {

@@ -28,6 +28,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::auth::Auth;
+use crate::catalogue::{Catalogue, CatalogueSettings};
 use crate::store::Store;
 use cache::Documents;
 pub(crate) use call::Call;
@@ -68,6 +69,8 @@ pub(crate) struct App {
     large: Large,
     /// The network cache, if this Master keeps one.
     cache: Option<Cache>,
+    /// What the releases of its products say.
+    pub(crate) catalogue: Catalogue,
 }
 
 impl App {
@@ -90,11 +93,20 @@ impl App {
             table: Table::new(),
             large: Large::default(),
             cache: None,
+            catalogue: Catalogue::new(CatalogueSettings::default()),
         }
     }
 
     /// With a network cache.
     pub(crate) fn with_cache(self, cache: Option<Cache>) -> Self {
         App { cache, ..self }
+    }
+
+    /// With releases read from there.
+    pub(crate) fn with_catalogue(self, settings: CatalogueSettings) -> Self {
+        App {
+            catalogue: Catalogue::new(settings),
+            ..self
+        }
     }
 }

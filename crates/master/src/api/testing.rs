@@ -23,6 +23,7 @@ use network_cache::NetworkCache;
 
 use super::{App, Cache, Place, router};
 use crate::auth::Auth;
+use crate::catalogue::CatalogueSettings;
 use crate::domain::{
     Caller, CertificateOwner, Clock, NodeKind, NodeReference, PersonKey, ProjectKey, Role,
     Timestamp,
@@ -146,7 +147,12 @@ impl Rig {
             "epoch".to_owned(),
         );
         let cache = app_cache(directory.path()).await;
-        let app = app.with_cache(Some(cache));
+        let app = app
+            .with_cache(Some(cache))
+            .with_catalogue(CatalogueSettings {
+                private: true,
+                local: true,
+            });
         let app = Arc::new(app);
         let rig = Rig {
             router: router(Arc::clone(&app)),

@@ -72,6 +72,14 @@ pub(super) const DONE: &[(&str, &str)] = &[
     ("token-revoked", "The token is revoked."),
     ("signed-out", "Signed out there."),
     (
+        "requested",
+        "It is requested. You see here what becomes of it.",
+    ),
+    (
+        "parameters",
+        "The parameters are changed: its servers are told.",
+    ),
+    (
         "password",
         "Your password is changed, and your other browsers are signed out.",
     ),

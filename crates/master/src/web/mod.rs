@@ -11,6 +11,7 @@
 
 mod account;
 mod assets;
+mod form;
 mod icon;
 mod layout;
 mod overview;

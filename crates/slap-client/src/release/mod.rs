@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use slap::SoftwareType;
 use slap::serialisation::{Serialisation, type_entry};
 
+pub use fetch::{Guarded, Library};
 pub use schema::{Mistake, ParameterInfo, ParameterSchema};
 
 /// Why what a release says of itself cannot be used. A release that says nothing is no error.
@@ -70,9 +71,18 @@ impl Metadata {
     /// # Errors
     /// [`MetadataError`] when there is something, and it makes no sense.
     pub fn of_release(release: &str) -> Result<Option<Metadata>, MetadataError> {
+        Metadata::read(release, &fetch::Anywhere)
+    }
+
+    /// As [`Metadata::of_release`], read from there.
+    ///
+    /// # Errors
+    /// As [`Metadata::of_release`].
+    pub fn read(release: &str, library: &dyn Library) -> Result<Option<Metadata>, MetadataError> {
         let release = release.strip_prefix("file://").unwrap_or(release);
         let place = format!("{release}.json");
-        Ok(fetch::json(&place)?.map(|document| Metadata { place, document }))
+        let read = library.json(&place)?;
+        Ok(read.map(|document| Metadata { place, document }))
     }
 
     /// The release's title; empty without.
@@ -125,6 +135,41 @@ impl Metadata {
         software_type: &SoftwareType,
         shared: bool,
     ) -> Result<Option<ParameterSchema>, MetadataError> {
+        let Some(place) = self.schema_place(software_type, shared) else {
+            return Ok(None);
+        };
+        let document = self.named(&place, &fetch::Anywhere)?;
+        Ok(Some(ParameterSchema::new(place, document)))
+    }
+
+    /// As [`Metadata::schema`], with all files it refers to, read from there: nothing is read later.
+    ///
+    /// # Errors
+    /// As [`Metadata::schema`].
+    pub fn whole_schema(
+        &self,
+        software_type: &SoftwareType,
+        shared: bool,
+        library: &dyn Library,
+    ) -> Result<Option<ParameterSchema>, MetadataError> {
+        let Some(place) = self.schema_place(software_type, shared) else {
+            return Ok(None);
+        };
+        let document = self.named(&place, library)?;
+        ParameterSchema::whole(place, document, library).map(Some)
+    }
+
+    fn named(&self, place: &str, library: &dyn Library) -> Result<Json, MetadataError> {
+        library
+            .json(place)?
+            .ok_or_else(|| MetadataError::Unreadable {
+                reason: format!("{} names it, and it is not there", self.place),
+                place: place.to_owned(),
+            })
+    }
+
+    /// Where the schema of a software type is.
+    fn schema_place(&self, software_type: &SoftwareType, shared: bool) -> Option<String> {
         let named = |entry: &&Json| is_shared(entry) == shared;
         let by_type = || {
             self.entries().find_map(|(_, entry)| {
@@ -134,21 +179,9 @@ impl Metadata {
         };
         let entry = type_entry(&self.document, software_type)
             .filter(named)
-            .or_else(by_type);
-        let Some(reference) = entry
-            .map(|entry| text(entry, "request"))
-            .filter(|r| !r.is_empty())
-        else {
-            return Ok(None);
-        };
-        let place = fetch::beside(&self.place, reference);
-        match fetch::json(&place)? {
-            Some(schema) => Ok(Some(ParameterSchema::new(place, schema))),
-            None => Err(MetadataError::Unreadable {
-                reason: format!("{} names it, and it is not there", self.place),
-                place,
-            }),
-        }
+            .or_else(by_type)?;
+        let reference = text(entry, "request");
+        (!reference.is_empty()).then(|| fetch::beside(&self.place, reference))
     }
 
     fn entries(&self) -> impl Iterator<Item = (&str, &Json)> {

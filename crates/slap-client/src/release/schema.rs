@@ -1,12 +1,16 @@
 //! The JSON schema of a release's parameters.
 
+use std::collections::BTreeMap;
 use std::error::Error;
+use std::sync::Arc;
 
+use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Retrieve, Uri};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value as Json};
 
-use super::{MetadataError, fetch};
+use super::MetadataError;
+use super::fetch::{self, Library};
 
 /// What a path may hold and a URI may not.
 const NOT_IN_URIS: &AsciiSet = &CONTROLS
@@ -38,6 +42,8 @@ pub struct ParameterSchema {
     /// Its URL or path.
     place: String,
     document: Json,
+    /// The files it refers to, when they were read with it.
+    files: Option<Arc<BTreeMap<String, Json>>>,
 }
 
 /// Something in a set of parameters that the schema does not take.
@@ -45,6 +51,8 @@ pub struct ParameterSchema {
 pub struct Mistake {
     /// Where, as `$.a.b[0]`.
     pub path: String,
+    /// The same as a JSON pointer, `/a/b/0`; of what is missing, where it should be.
+    pub pointer: String,
     /// What is wrong, in words.
     pub text: String,
 }
@@ -66,7 +74,68 @@ pub struct ParameterInfo {
 
 impl ParameterSchema {
     pub(super) fn new(place: String, document: Json) -> Self {
-        ParameterSchema { place, document }
+        ParameterSchema {
+            place,
+            document,
+            files: None,
+        }
+    }
+
+    /// A schema with all files it refers to.
+    pub(super) fn whole(
+        place: String,
+        mut document: Json,
+        library: &dyn Library,
+    ) -> Result<Self, MetadataError> {
+        let place = fetch::normal(&place);
+        nameless(&mut document);
+        let mut files = BTreeMap::new();
+        let mut wanted = referred(&place, &document);
+        while let Some(next) = wanted.pop() {
+            if next == place || files.contains_key(&next) {
+                continue;
+            }
+            if files.len() >= FILES_MAX {
+                return Err(MetadataError::Schema {
+                    place,
+                    reason: format!("it is spread over more than {FILES_MAX} files"),
+                });
+            }
+            // What every validator knows by heart.
+            if next.contains("://json-schema.org/") {
+                continue;
+            }
+            let read = library.json(&next)?;
+            let mut file = read.ok_or_else(|| MetadataError::Unreadable {
+                reason: format!("{place} refers to it, and it is not there"),
+                place: next.clone(),
+            })?;
+            nameless(&mut file);
+            wanted.extend(referred(&next, &file));
+            files.insert(next, file);
+        }
+        Ok(ParameterSchema {
+            place,
+            document,
+            files: Some(Arc::new(files)),
+        })
+    }
+
+    /// What a reference in the file at `place` refers to, and the place of the file that has it. Of
+    /// other files only those that were read with the schema.
+    pub fn resolve(&self, place: &str, reference: &str) -> Option<(String, &Json)> {
+        let (file, pointer) = reference.split_once('#').unwrap_or((reference, ""));
+        let place = match file {
+            "" => place.to_owned(),
+            file => fetch::normal(&fetch::beside(place, file)),
+        };
+        let document = if place == self.place {
+            &self.document
+        } else {
+            self.files.as_ref()?.get(&place)?
+        };
+        let pointer = percent_decode_str(pointer).decode_utf8().ok()?;
+        Some((place, document.pointer(&pointer)?))
     }
 
     /// Its URL or path.
@@ -91,7 +160,10 @@ impl ParameterSchema {
         };
         let validator = jsonschema::options()
             .with_base_uri(base)
-            .with_retriever(Files::default())
+            .with_retriever(Files {
+                read: Default::default(),
+                files: self.files.clone(),
+            })
             .build(&self.document)
             .map_err(|error| MetadataError::Schema {
                 place: self.place.clone(),
@@ -102,6 +174,15 @@ impl ParameterSchema {
             .take(MISTAKES_MAX)
             .map(|error| Mistake {
                 path: dotted(error.instance_path().as_str()),
+                pointer: match error.kind() {
+                    ValidationErrorKind::Required {
+                        property: Json::String(name),
+                    } => {
+                        let name = name.replace('~', "~0").replace('/', "~1");
+                        format!("{}/{name}", error.instance_path().as_str())
+                    }
+                    _ => error.instance_path().as_str().to_owned(),
+                },
                 text: cut(&error.to_string()),
             })
             .collect())
@@ -252,10 +333,42 @@ fn cut(text: &str) -> String {
     text.chars().take(MISTAKE_CHARS_MAX).chain(['…']).collect()
 }
 
+/// Takes the name off that a file gives itself: what it refers to is where it was read.
+fn nameless(document: &mut Json) {
+    if let Some(document) = document.as_object_mut() {
+        document.shift_remove("$id");
+        document.shift_remove("id");
+    }
+}
+
+/// The places of the files that a file refers to.
+fn referred(place: &str, document: &Json) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut left = vec![document];
+    while let Some(next) = left.pop() {
+        match next {
+            Json::Object(entries) => {
+                if let Some(Json::String(reference)) = entries.get("$ref") {
+                    let file = reference.split('#').next().unwrap_or_default();
+                    if !file.is_empty() {
+                        found.push(fetch::normal(&fetch::beside(place, file)));
+                    }
+                }
+                left.extend(entries.values());
+            }
+            Json::Array(items) => left.extend(items),
+            _ => {}
+        }
+    }
+    found
+}
+
 /// Files a schema refers to: of the same machine, or behind http(s).
 #[derive(Debug, Default)]
 struct Files {
     read: std::sync::atomic::AtomicUsize,
+    /// Those that were read already; nothing else is read then.
+    files: Option<Arc<BTreeMap<String, Json>>>,
 }
 
 impl Retrieve for Files {
@@ -269,7 +382,11 @@ impl Retrieve for Files {
             Some(path) => percent_decode_str(path).decode_utf8()?.into_owned(),
             None => place.to_owned(),
         };
-        fetch::json(&place)?.ok_or_else(|| format!("{place} cannot be read").into())
+        let found = match &self.files {
+            Some(files) => files.get(&fetch::normal(&place)).cloned(),
+            None => fetch::Anywhere.json(&place)?,
+        };
+        found.ok_or_else(|| format!("{place} cannot be read").into())
     }
 }
 
@@ -375,6 +492,55 @@ mod tests {
         assert_eq!(schema.parameters()[0].kind, "integer");
         let words = json!({"port": "8080"});
         assert_eq!(schema.typed(words.as_object().unwrap())["port"], 8080);
+    }
+
+    #[test]
+    fn a_whole_schema_reads_nothing_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let parts = directory.path().join("parts");
+        std::fs::create_dir(&parts).unwrap();
+        let file = |name: &str, value: Json| {
+            std::fs::write(parts.join(name), value.to_string()).unwrap();
+        };
+        file(
+            "a.json",
+            json!({"$id": "https://x.example/", "definitions": {"a b": {"$ref": "b.json"}}}),
+        );
+        file("b.json", json!({"type": "integer"}));
+        let place = parts.join("../schema.json").to_str().unwrap().to_owned();
+        let document = json!({"$id": "https://x.example/s.json", "required": ["n"],
+            "properties": {"n": {"$ref": "parts/a.json#/definitions/a%20b"}}});
+        let library = fetch::Guarded {
+            local: true,
+            ..Default::default()
+        };
+        let schema = ParameterSchema::whole(place.clone(), document.clone(), &library).unwrap();
+        let refused = ParameterSchema::whole(place, document, &fetch::Guarded::default());
+        assert!(
+            refused
+                .unwrap_err()
+                .to_string()
+                .contains("files of this machine")
+        );
+        std::fs::remove_dir_all(&parts).unwrap();
+        let pointers = |value: Json| -> Vec<String> {
+            let mistakes = schema.mistakes(&value).unwrap();
+            mistakes
+                .into_iter()
+                .map(|mistake| mistake.pointer)
+                .collect()
+        };
+        assert_eq!(pointers(json!({"n": 1})), [""; 0]);
+        assert_eq!(pointers(json!({"n": "x"})), ["/n"]);
+        assert_eq!(pointers(json!({})), ["/n"]);
+        let (place, found) = schema
+            .resolve(schema.place(), "parts/a.json#/definitions/a%20b")
+            .unwrap();
+        let (_, found) = schema
+            .resolve(&place, found["$ref"].as_str().unwrap())
+            .unwrap();
+        assert_eq!(*found, json!({"type": "integer"}));
+        assert_eq!(schema.resolve(&place, "gone.json"), None);
     }
 
     #[test]

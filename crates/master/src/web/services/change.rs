@@ -65,7 +65,7 @@ fn wish(call: &Call, tree: &WholeTree) -> Wish {
 }
 
 /// Only who requested a service changes it by asking for it again.
-fn check_own(visit: &Visit, tree: &WholeTree) -> Result<(), Problem> {
+pub(super) fn check_own(visit: &Visit, tree: &WholeTree) -> Result<(), Problem> {
     if is_own(visit, tree) {
         return Ok(());
     }

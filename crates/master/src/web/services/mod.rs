@@ -2,9 +2,12 @@
 //! done with it.
 
 mod change;
+mod editor;
 mod history;
 mod list;
+mod parameters;
 mod picture;
+mod request;
 mod service;
 
 use axum::response::Response;
@@ -23,7 +26,11 @@ use crate::store::{InstanceRecord, MemberState, Status, StoreError, Texts, Whole
 /// The pages of services, each below one service but the first.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     page("services", handler!(list::list)),
+    page("services/new", handler!(request::ask)),
+    form("services/new", handler!(request::next)),
     page("services/{tree}", handler!(service::service)),
+    page("services/{tree}/parameters", handler!(parameters::ask)),
+    form("services/{tree}/parameters", handler!(parameters::change)),
     page("services/{tree}/history", handler!(history::versions)),
     page("services/{tree}/events", handler!(history::events)),
     page("services/{tree}/start", handler!(change::ask)),
@@ -136,5 +143,7 @@ fn not_found(what: &str) -> Result<Response, Problem> {
     Err(StoreError::from(Refusal::unknown(what, "here")).into())
 }
 
+#[cfg(test)]
+mod request_tests;
 #[cfg(test)]
 mod tests;
