@@ -199,6 +199,9 @@ macro_rules! approve {
             filters => vec![
                 (r"[0-9a-f]{64}", "[fingerprint]"),
                 (r"value=.browser-\d+.", "value=[cookie]"),
+                // An issued certificate's number is random, and so is the name it gets.
+                (r"title=.(\[serial\]|[0-9A-F]{32,40}).>[0-9A-F]+…[0-9A-F]+", "title=[serial]>[short serial]"),
+                (r"CERTLOGIN-\d+-[0-9a-f]{16}", "CERTLOGIN-[random]"),
             ]
         }, {
             insta::assert_snapshot!($name, page);

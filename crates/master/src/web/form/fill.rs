@@ -35,7 +35,8 @@ fn fill(node: &Node, name: &str, value: &Json, values: &mut Values) {
             for (index, value) in items.iter().enumerate() {
                 fill(item, &row(name, index), value, values);
             }
-            if items.is_empty() {
+            // A required one is sent as it is, and has no such box.
+            if items.is_empty() && !node.required {
                 values.set(about(name, "empty"), "1");
             }
             true

@@ -212,6 +212,15 @@ fn what_is_left_empty_stays_out() {
 }
 
 #[test]
+fn an_empty_list_that_is_required_is_sent_with_what_it_is_in() {
+    let list = json!({"type": "array", "items": {"type": "string"}});
+    let model = model(&json!({"type": "object", "properties":
+        {"it": {"type": "object", "properties": {"a": list}, "required": ["a"]}}}));
+    let parameters = json!({"it": {"a": []}});
+    assert_eq!(back(&model, &parameters).value, parameters);
+}
+
+#[test]
 fn rows_come_and_go() {
     let model = model(&kvm());
     let parameters = json!({"network": {"kind": "tap"},
