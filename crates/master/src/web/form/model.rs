@@ -17,14 +17,17 @@ const VALUES_MAX: usize = 500;
 const TITLE_CHARS_MAX: usize = 120;
 const WORDS_CHARS_MAX: usize = 2_000;
 
+/// What a reference in the file at a place refers to, and where that is.
+type Resolve<'a> = dyn Fn(&str, &str) -> Option<(String, &'a Json)> + 'a;
+
 /// A schema, and the files it refers to, by their places.
 pub(in crate::web) struct Documents<'a> {
     /// Where the schema itself is.
     pub(in crate::web) place: &'a str,
     /// The schema.
     pub(in crate::web) document: &'a Json,
-    /// What a reference in the file at a place refers to, and where that is.
-    pub(in crate::web) resolve: &'a dyn Fn(&str, &str) -> Option<(String, &'a Json)>,
+    /// Where the references lead.
+    pub(in crate::web) resolve: &'a Resolve<'a>,
 }
 
 /// A form to be.
