@@ -73,6 +73,9 @@ struct Options {
     /// Partitions of the node
     #[arg(long, value_name = "NUMBER", default_value_t = 50)]
     partitions: usize,
+    /// Runs of each measurement of the node
+    #[arg(long, value_name = "NUMBER", default_value_t = 3)]
+    node_runs: usize,
     /// Connections of the concurrent measurements
     #[arg(long, value_name = "NUMBER", default_value_t = 64)]
     connections: usize,
@@ -135,7 +138,7 @@ impl Sizes {
             node_partitions: 1000,
             nodes_for_us: 20,
             partitions: options.partitions,
-            node_runs: 3,
+            node_runs: options.node_runs.max(1),
             services: 500,
             idle: Duration::from_secs(10),
             runs: 20,
