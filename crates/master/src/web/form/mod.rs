@@ -5,7 +5,7 @@
 //! - [`Model::fill`] writes parameters into fields, [`Model::read`] makes parameters of fields.
 //!   Together they lose nothing: what no field can hold is edited as JSON, just that part;
 //! - [`show`] is the form itself;
-//! - [`differences`] tells two sets of parameters apart.
+//! - [`differences`] tells two sets of parameters apart, [`parts`] tells what is in one.
 //!
 //! What a form has is not checked here beyond its types: the release's whole schema does that, and
 //! [`Reading::blame`] finds the field of each mistake.
@@ -19,7 +19,7 @@ mod show;
 mod tests;
 mod values;
 
-pub(super) use difference::{Change, differences};
+pub(super) use difference::{Change, differences, parts};
 pub(super) use model::{Documents, Model};
 pub(super) use read::Reading;
 pub(super) use show::{Look, show};

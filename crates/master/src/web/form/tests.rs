@@ -345,6 +345,21 @@ fn two_sets_of_parameters_are_told_apart() {
         ]
     );
     assert_eq!(differences(&before, &before), []);
+    // What is new or gone as a whole is told part by part.
+    let found: Vec<String> = differences(&json!({"l": [{"a": 1}]}), &json!({"o": {"p": {"q": 1}}}))
+        .into_iter()
+        .map(|change| change.path)
+        .collect();
+    assert_eq!(found, ["l[0].a", "o.p.q"]);
+    let part = |path: &str, value: Json| (path.to_owned(), value);
+    assert_eq!(
+        parts(&json!({"b": {"password": "x"}, "a": [], "c": [1]})),
+        [
+            part("a", json!([])),
+            part("b.password", json!("x")),
+            part("c[0]", json!(1))
+        ]
+    );
 }
 
 fn name() -> impl Strategy<Value = String> {

@@ -1,59 +1,47 @@
 //! What a service was, and what happened to it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::response::Response;
-use maud::{Markup, html};
+use maud::html;
 use slap_server::Problem;
 
 use super::service::root;
-use super::{of_service, path_of, value_of, whole};
+use super::values::{changed, document};
+use super::{of_service, path_of, whole};
 use crate::api::{App, Call};
-use crate::store::{EventQuery, EventRecord, Texts, VersionRecord};
+use crate::store::{EventQuery, EventRecord, VersionRecord};
+use crate::web::form::{Change, differences};
 use crate::web::parts::{age, empty};
 use crate::web::{Icon, Visit, field};
 
 /// Events on one page.
 const EVENTS: i64 = 100;
 
-/// A value before and after.
-#[derive(Debug, PartialEq, Eq)]
-struct Step<'a> {
-    name: String,
-    before: Option<&'a str>,
-    after: Option<&'a str>,
-}
-
 /// What differs between two versions, by name.
-fn steps<'a>(before: &'a VersionRecord, after: &'a VersionRecord) -> Vec<Step<'a>> {
-    let mut found = Vec::new();
-    let mut plain = |name: &str, before: &'a str, after: &'a str| {
-        if before != after {
-            found.push(Step {
-                name: name.to_owned(),
-                before: Some(before),
-                after: Some(after),
-            });
-        }
-    };
-    plain("Release", &before.release, &after.release);
-    plain("Software type", &before.software_type, &after.software_type);
-    let mut all = |kind: &str, before: &'a Texts, after: &'a Texts| {
-        let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-        for name in names {
-            let (before, after) = (before.get(name), after.get(name));
-            if before != after {
-                found.push(Step {
-                    name: format!("{kind}{name}"),
-                    before: before.map(String::as_str),
-                    after: after.map(String::as_str),
-                });
-            }
-        }
-    };
-    all("", &before.parameters, &after.parameters);
-    all("placement: ", &before.sla, &after.sla);
+fn steps(before: &VersionRecord, after: &VersionRecord) -> Vec<Change> {
+    let plain = [
+        ("Release", &before.release, &after.release),
+        ("Software type", &before.software_type, &after.software_type),
+    ];
+    let mut found: Vec<Change> = plain
+        .into_iter()
+        .filter(|(_, before, after)| before != after)
+        .map(|(name, before, after)| Change {
+            path: name.to_owned(),
+            before: Some(before.as_str().into()),
+            after: Some(after.as_str().into()),
+        })
+        .collect();
+    found.extend(differences(
+        &document(&before.parameters),
+        &document(&after.parameters),
+    ));
+    let sla = differences(&document(&before.sla), &document(&after.sla));
+    found.extend(sla.into_iter().map(|change| Change {
+        path: format!("placement: {}", change.path),
+        ..change
+    }));
     found
 }
 
@@ -89,7 +77,7 @@ pub(super) async fn versions(app: Arc<App>, call: Call) -> Result<Response, Prob
                         p.strong {
                             (before.changed_by) " " span.muted { (age(visit.now, before.until)) }
                         }
-                        (difference(&steps(before, after)))
+                        (changed(&steps(before, after), "became"))
                     }
                 }
                 li { p.muted { "Requested " (age(visit.now, tree.created_at)) } }
@@ -97,24 +85,6 @@ pub(super) async fn versions(app: Arc<App>, call: Call) -> Result<Response, Prob
         }
     };
     Ok(of_service(&visit, &tree).show(html! { div id="versions" data-live { (body) } }))
-}
-
-fn difference(steps: &[Step<'_>]) -> Markup {
-    html! {
-        dl.difference {
-            @for step in steps {
-                div {
-                    dt { (step.name) }
-                    @if let Some(before) = step.before {
-                        dd.before { span.unseen { "was " } del { (value_of(&step.name, before)) } }
-                    }
-                    @if let Some(after) = step.after {
-                        dd.after { span.unseen { "became " } ins { (value_of(&step.name, after)) } }
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// What happened.
@@ -147,8 +117,11 @@ pub(super) async fn events(app: Arc<App>, call: Call) -> Result<Response, Proble
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value as Json;
+
     use super::*;
     use crate::domain::Timestamp;
+    use crate::store::Texts;
 
     fn version(release: &str, parameters: &[(&str, &str)]) -> VersionRecord {
         VersionRecord {
@@ -170,18 +143,32 @@ mod tests {
         let after = version("b", &[("kept", "2"), ("new", "4"), ("other", "5")]);
         let found: Vec<_> = steps(&before, &after)
             .into_iter()
-            .map(|step| (step.name, step.before, step.after))
+            .map(|change| (change.path, change.before, change.after))
             .collect();
-        let name = str::to_owned;
+        let is = |path: &str, before: Option<&str>, after: Option<&str>| {
+            (
+                path.to_owned(),
+                before.map(Json::from),
+                after.map(Json::from),
+            )
+        };
         assert_eq!(
             found,
             [
-                (name("Release"), Some("a"), Some("b")),
-                (name("gone"), Some("1"), None),
-                (name("new"), None, Some("4")),
-                (name("other"), Some("3"), Some("5")),
+                is("Release", Some("a"), Some("b")),
+                is("gone", Some("1"), None),
+                is("new", None, Some("4")),
+                is("other", Some("3"), Some("5")),
             ]
         );
         assert_eq!(steps(&before, &before), []);
+
+        let before = version("a", &[("_", r#"{"db": {"password": "x", "port": 1}}"#)]);
+        let after = version("a", &[("_", r#"{"db": {"password": "y", "port": 1}}"#)]);
+        let paths: Vec<_> = steps(&before, &after)
+            .into_iter()
+            .map(|change| change.path)
+            .collect();
+        assert_eq!(paths, ["db.password"]);
     }
 }

@@ -9,9 +9,10 @@ mod parameters;
 mod picture;
 mod request;
 mod service;
+mod values;
 
 use axum::response::Response;
-use maud::{Markup, html};
+use maud::Markup;
 use slap_server::Problem;
 use slap_server::json_rpc::detail::Actual;
 use slap_server::status::Record;
@@ -21,7 +22,7 @@ use super::{Visit, form, page};
 use crate::api::endpoint::{Endpoint, handler};
 use crate::api::{App, Call};
 use crate::domain::{Refusal, TreeKey};
-use crate::store::{InstanceRecord, MemberState, Status, StoreError, Texts, WholeTree};
+use crate::store::{InstanceRecord, MemberState, Status, StoreError, WholeTree};
 
 /// The pages of services, each below one service but the first.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
@@ -98,39 +99,6 @@ fn actual_of(member: &MemberState) -> Actual {
         record_of(&member.status).as_ref(),
         member.timestamp.system(),
     )
-}
-
-/// Parameters, each with its value; long ones in their own lines.
-fn values(texts: &Texts, none: &str) -> Markup {
-    html! {
-        @if texts.is_empty() {
-            p.quiet-line { (none) }
-        } @else {
-            (super::parts::facts(
-                &texts
-                    .iter()
-                    .map(|(name, value)| (name.as_str(), value_of(name, value)))
-                    .collect::<Vec<_>>(),
-            ))
-        }
-    }
-}
-
-/// A value: a link where it is one, hidden where its name says so.
-fn value_of(name: &str, value: &str) -> Markup {
-    let is_link = value.starts_with("https://") || value.starts_with("http://");
-    if slap::secret::masked(name, value) != value {
-        return super::parts::secret(value);
-    }
-    html! {
-        @if is_link {
-            a href=(value) rel="noopener noreferrer" target="_blank" { (value) }
-        } @else if value.contains('\n') {
-            pre tabindex="0" { (value) }
-        } @else {
-            code { (value) }
-        }
-    }
 }
 
 /// The release a path names, for people: what is before `software.cfg` at its end.

@@ -12,14 +12,15 @@ use slap_client::release::TypeInfo;
 use slap_server::Problem;
 
 use super::change::check_own;
-use super::editor::{Edited, Editor, Purpose, Sent, is_in_catalogue, pretty, read};
+use super::editor::{Edited, Editor, Purpose, Sent, is_in_catalogue, read};
 use super::service::root;
-use super::{path_of, value_of, whole};
+use super::values::changed;
+use super::{path_of, whole};
 use crate::api::{App, Call};
 use crate::domain::Refusal;
 use crate::store::{InstanceRecord, StoreError, Wanted, WholeTree};
 use crate::web::Visit;
-use crate::web::form::{Change, differences};
+use crate::web::form::differences;
 use crate::web::layout::{Page, Section};
 
 /// What is known of the parameters a service has.
@@ -170,41 +171,12 @@ fn review(visit: &Visit, tree: &WholeTree, before: &Json, after: &Json) -> Marku
                 p { "Nothing changes: these are the parameters it has." }
             } @else {
                 p { "This changes. Its servers are told at once, and process it again." }
-                (changed(&changes))
+                (changed(&changes, "becomes"))
             }
             div.buttons {
                 @if !changes.is_empty() { button.main name="do" value="send" { "Change it" } }
                 button name="do" value="back" { "Back" }
                 a.button href=(visit.to(&path)) { "Cancel" }
-            }
-        }
-    }
-}
-
-/// What differs, as the history of a service shows it.
-fn changed(changes: &[Change]) -> Markup {
-    let text = |value: &Json| match value {
-        Json::String(text) if !text.is_empty() => text.clone(),
-        value => pretty(value),
-    };
-    html! {
-        dl.difference {
-            @for change in changes {
-                div {
-                    dt { code { (change.path) } }
-                    @if let Some(before) = &change.before {
-                        dd.before {
-                            span.unseen { "was " }
-                            del { (value_of(&change.path, &text(before))) }
-                        }
-                    }
-                    @if let Some(after) = &change.after {
-                        dd.after {
-                            span.unseen { "becomes " }
-                            ins { (value_of(&change.path, &text(after))) }
-                        }
-                    }
-                }
             }
         }
     }

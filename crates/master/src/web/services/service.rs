@@ -11,7 +11,8 @@ use slap_server::json_rpc::detail::Actual;
 use slap_server::promises::Promise;
 
 use super::picture::{BOXES_MAX, Member, picture};
-use super::{actual, of_service, path_of, release_name, values, whole};
+use super::values::values;
+use super::{actual, of_service, path_of, release_name, whole};
 use crate::api::{App, Call};
 use crate::domain::upgrade::{DecisionState, UpgradePolicy};
 use crate::store::{InstanceRecord, WholeTree};
