@@ -26,6 +26,11 @@ use crate::time;
 
 const RUNNER: &str = include_str!("python/runner.py");
 
+/// Reads the runner, so that lists of processes show a line and not a program. The partition is the
+/// working directory: nothing of it shall stand in for a module.
+const START: &str = "import sys; sys.path[:1] == [''] and sys.path.pop(0); import json; \
+                     exec(compile(json.loads(sys.stdin.readline()), '<promise plugins>', 'exec'))";
+
 /// What plugins may import when their own path does not provide it.
 const STAND_INS: &[(&str, &str)] = &[
     (
@@ -288,7 +293,7 @@ fn start(
 ) -> Result<(Runner, String), ChildError> {
     let launch = Launch {
         program: python.clone(),
-        args: vec!["-c".to_owned(), RUNNER.to_owned()],
+        args: vec!["-c".to_owned(), START.to_owned()],
         directory: partition.path.clone(),
         user: partition.user.clone(),
     };
@@ -304,7 +309,7 @@ fn start(
         "first": first,
         "modules": stand_ins,
     });
-    Ok((runner, format!("{setup}\n")))
+    Ok((runner, format!("{}\n{setup}\n", json!(RUNNER))))
 }
 
 fn order(

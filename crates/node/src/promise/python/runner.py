@@ -1,16 +1,13 @@
 """Runs promise plugins of one partition, each in a process of its own.
 
 Started by the node with the release's interpreter, as the partition's user, and kept as long as
-plugins are due. Reads JSON documents from its standard input, one per line: first what it needs to
-know once, then orders. Prints what plugins print, and between that, each on a line of its own and
-marked by a word the node chose, one JSON document per plugin and one at the end of an order. Ends
-with its input. See crates/node/src/promise/plugin.rs.
+plugins are due. Reads JSON documents from its standard input, one per line: first this program (a
+line that starts it does), what it needs to know once, then orders. Prints what plugins print, and
+between that, each on a line of its own and marked by a word the node chose, one JSON document per
+plugin and one at the end of an order. Ends with its input. See crates/node/src/promise/plugin.rs.
 """
 import sys
 
-# The partition is the working directory: nothing of it shall stand in for a module.
-if sys.path and sys.path[0] == "":
-    del sys.path[0]
 sys.dont_write_bytecode = True
 
 import ast
