@@ -6,7 +6,7 @@ use super::answer::*;
 use super::command::*;
 use super::execute::{LIST_MAX, Work};
 use crate::domain::{CertificateOwner, Timestamp};
-use crate::store::{AuditQuery, CertificateRecord, DecisionRecord, PersonRecord};
+use crate::store::{AuditQuery, CertificateRecord, DecisionRecord, PAGE_MAX, PersonRecord};
 
 impl Work<'_> {
     async fn all_persons(&self) -> Result<Vec<PersonRecord>, Refused> {
@@ -57,7 +57,7 @@ impl Work<'_> {
         while members.len() < LIST_MAX {
             let page = self
                 .store
-                .members(self.caller, project, after.take())
+                .members(self.caller, project, after.take(), PAGE_MAX)
                 .await?;
             let Some(last) = page.last() else { break };
             after = Some(last.login.clone());

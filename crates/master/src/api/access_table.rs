@@ -649,6 +649,23 @@ fn calls(world: &World, api: Api, name: &str, verb: Verb) -> Option<Vec<(&'stati
             &format!("servers/{node}/settings/capacity"),
             &[("capacity", "")],
         )),
+        "projects" | "people" if verb == Verb::Get => one(query(name, &[])),
+        "projects" => one(form(name, &[("title", "New")])),
+        "people" => one(form(name, &[("login", "dora")])),
+        "projects/{project}/members" if verb == Verb::Post => one(form(
+            &format!("projects/{}/members", world.rig.project),
+            &[("login", "bob"), ("role", "member")],
+        )),
+        _ if name.starts_with("projects/{project}") || name.starts_with("people/{login}") => {
+            let project = world.rig.project.to_string();
+            let path = name
+                .replace("{project}", &project)
+                .replace("{login}", "bob");
+            one(match verb {
+                Verb::Post => form(&path, &[("wanted", "0")]),
+                _ => query(&path, &[]),
+            })
+        }
         "account/password" => one(form(
             name,
             &[
@@ -686,6 +703,7 @@ fn changes_the_world(name: &str) -> bool {
         "ReleaseError",
         "installation_error",
         "/destroy",
+        "{login}/access",
     ]
     .iter()
     .any(|part| name.contains(part))

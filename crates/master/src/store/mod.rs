@@ -71,7 +71,7 @@ pub use listing::{InstanceNews, NodeLine, Page, SeenChanges, TreeLine};
 pub use overview::{NetworkRecord, ProjectCounts};
 pub use people::{NAME_MAX, NewPerson, PAGE_MAX, PersonRecord, SignIn};
 pub use products::{ProductRecord, ReleaseRecord};
-pub use projects::{MemberRecord, ProjectRecord};
+pub use projects::{MemberRecord, ProjectRecord, ProjectState};
 pub use promises::PromisesOf;
 pub use records::*;
 pub use remotes::{RemoteAnswer, RemoteRecord, RemoteSettings, RemoteWork};

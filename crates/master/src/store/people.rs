@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use super::audit::audit;
+use super::details::like;
 use super::sql::{Connection, Row, SqlError, params};
 use super::writer::Tx;
-use super::{Store, StoreError};
+use super::{Page, Store, StoreError};
 use crate::domain::access::{self, Action, Caller, Facts};
 use crate::domain::{Login, PersonKey, Refusal, Timestamp};
 
@@ -241,6 +242,32 @@ impl Store {
             let rows = sql.all(
                 select_persons!("WHERE id > ?1 ORDER BY id LIMIT ?2"),
                 params![after.map_or(0, |key| key.0), PAGE_MAX as i64],
+            )?;
+            Ok(rows.iter().map(person_of).collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// A page of the persons whose login name or name contains a text, in the order of their login
+    /// names.
+    ///
+    /// # Errors
+    /// Only administrators may.
+    pub async fn persons_like(
+        &self,
+        caller: Caller,
+        text: String,
+        page: Page,
+    ) -> Result<Vec<PersonRecord>, StoreError> {
+        self.read(move |sql| {
+            check_administrator(caller, "list of persons")?;
+            let pattern = format!("%{}%", like(&text.trim().to_lowercase()));
+            let rows = sql.all(
+                select_persons!(
+                    "WHERE login LIKE ?1 ESCAPE '\\' OR LOWER(name) LIKE ?1 ESCAPE '\\' \
+                     ORDER BY login LIMIT ?2 OFFSET ?3"
+                ),
+                params![pattern, page.limit, page.skip],
             )?;
             Ok(rows.iter().map(person_of).collect::<Result<_, _>>()?)
         })

@@ -3,9 +3,11 @@
 use serde_json::json;
 
 use super::audit::audit;
-use super::people::{PAGE_MAX, check_administrator, person_by_login, plain_line};
+use super::details::like;
+use super::listing::known;
+use super::people::{PAGE_MAX, check_acts_for, check_administrator, person_by_login, plain_line};
 use super::sql::{Connection, Row, SqlError, params};
-use super::{Store, StoreError};
+use super::{Page, Store, StoreError};
 use crate::domain::access::{self, Action, Caller, Facts};
 use crate::domain::{Login, PersonKey, ProjectKey, Refusal, Role, Timestamp};
 
@@ -22,6 +24,23 @@ pub struct ProjectRecord {
     pub closed_at: Option<Timestamp>,
     /// Since when it is there.
     pub created_at: Timestamp,
+}
+
+/// A project in a list, with how much there is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectState {
+    /// The project.
+    pub project: ProjectRecord,
+    /// Whether the caller manages it: its role, or all of the Master.
+    pub is_managed: bool,
+    /// Persons.
+    pub members: i64,
+    /// Nodes.
+    pub nodes: i64,
+    /// Products.
+    pub products: i64,
+    /// Instance trees: all of them for who manages it, else the caller's own.
+    pub trees: i64,
 }
 
 /// A person of a project.
@@ -112,6 +131,71 @@ pub(crate) fn check_open(sql: &mut Connection, project: ProjectKey) -> Result<()
     }
 }
 
+/// Projects the caller belongs to, all for administrators: those whose title contains a text or that
+/// have this key, or only one of them.
+fn states(
+    sql: &mut Connection,
+    caller: Caller,
+    only: Option<ProjectKey>,
+    text: &str,
+    page: Page,
+) -> Result<Vec<ProjectState>, StoreError> {
+    let everything = check_administrator(caller, "").is_ok();
+    let person = match caller {
+        Caller::Person { person, .. } => person.0,
+        _ => 0,
+    };
+    let named: Option<ProjectKey> = text.trim().to_ascii_uppercase().parse().ok();
+    let rows = sql.all(
+        "SELECT p.id, p.title, m.role, p.closed_at, p.created_at, \
+         (SELECT COUNT(*) FROM member a WHERE a.project_id = p.id), \
+         (SELECT COUNT(*) FROM node n WHERE n.project_id = p.id AND n.removed_at IS NULL), \
+         (SELECT COUNT(*) FROM product s WHERE s.project_id = p.id), \
+         (SELECT COUNT(*) FROM tree t WHERE t.project_id = p.id AND t.archived_at IS NULL \
+           AND (?2 = 1 OR m.role = 'manager' OR t.person_id = ?1)) \
+         FROM project p LEFT JOIN member m ON m.project_id = p.id AND m.person_id = ?1 \
+         WHERE (?2 = 1 OR m.role IS NOT NULL) \
+         AND (LOWER(p.title) LIKE ?3 ESCAPE '\\' OR p.id = ?4) AND (?5 = 0 OR p.id = ?5) \
+         ORDER BY p.id LIMIT ?6 OFFSET ?7",
+        params![
+            person,
+            everything,
+            format!("%{}%", like(&text.to_lowercase())),
+            named.map_or(0, |key| key.0),
+            only.map_or(0, |key| key.0),
+            page.limit,
+            page.skip
+        ],
+    )?;
+    let state = |row: &Row| {
+        let project = record(row)?;
+        Ok::<_, SqlError>(ProjectState {
+            is_managed: everything || project.role == Some(Role::Manager),
+            project,
+            members: row.int(5)?,
+            nodes: row.int(6)?,
+            products: row.int(7)?,
+            trees: row.int(8)?,
+        })
+    };
+    Ok(rows.iter().map(state).collect::<Result<_, _>>()?)
+}
+
+/// A project of a row that begins with its key, title, the caller's role, and when it was closed and
+/// made.
+fn record(row: &Row) -> Result<ProjectRecord, SqlError> {
+    Ok(ProjectRecord {
+        key: ProjectKey(row.int(0)?),
+        title: row.text(1)?.to_owned(),
+        role: match row.maybe_text(2)? {
+            Some(_) => Some(row.parsed(2)?),
+            None => None,
+        },
+        closed_at: row.maybe_int(3)?.map(Timestamp),
+        created_at: Timestamp(row.int(4)?),
+    })
+}
+
 impl Store {
     /// Makes a project. A person who makes one manages it.
     ///
@@ -182,18 +266,63 @@ impl Store {
                     PAGE_MAX as i64
                 ],
             )?;
-            let record = |row: &Row| {
-                Ok::<_, SqlError>(ProjectRecord {
-                    key: ProjectKey(row.int(0)?),
-                    title: row.text(1)?.to_owned(),
-                    role: match row.maybe_text(2)? {
-                        Some(_) => Some(row.parsed(2)?),
-                        None => None,
-                    },
-                    closed_at: row.maybe_int(3)?.map(Timestamp),
-                    created_at: Timestamp(row.int(4)?),
-                })
-            };
+            Ok(rows.iter().map(record).collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// A page of the projects the caller belongs to, closed ones too, in the order they came; for
+    /// administrators of all. Those whose title contains a text, or whose key it is.
+    ///
+    /// # Errors
+    /// [`Refusal::Unauthenticated`].
+    pub async fn project_states(
+        &self,
+        caller: Caller,
+        text: String,
+        page: Page,
+    ) -> Result<Vec<ProjectState>, StoreError> {
+        self.read(move |sql| {
+            known(caller, "project")?;
+            states(sql, caller, None, &text, page)
+        })
+        .await
+    }
+
+    /// A project.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] for who does not belong to it.
+    pub async fn project_state(
+        &self,
+        caller: Caller,
+        project: ProjectKey,
+    ) -> Result<ProjectState, StoreError> {
+        self.read(move |sql| {
+            check_project(sql, caller, Action::SeeProject, project)?;
+            let found = states(sql, caller, Some(project), "", Page::first(1))?.pop();
+            Ok(found.ok_or_else(|| Refusal::unknown("project", project))?)
+        })
+        .await
+    }
+
+    /// The projects a person belongs to, closed ones too, [`PAGE_MAX`] at most.
+    ///
+    /// # Errors
+    /// Others than itself and administrators may not know.
+    pub async fn memberships(
+        &self,
+        caller: Caller,
+        person: PersonKey,
+    ) -> Result<Vec<ProjectRecord>, StoreError> {
+        self.read(move |sql| {
+            check_acts_for(caller, person, "such person")?;
+            let rows = sql.all(
+                "SELECT p.id, p.title, m.role, p.closed_at, p.created_at FROM member m \
+                 JOIN project p ON p.id = m.project_id WHERE m.person_id = ?1 \
+                 ORDER BY p.id LIMIT ?2",
+                params![person.0, PAGE_MAX as i64],
+            )?;
             Ok(rows.iter().map(record).collect::<Result<_, _>>()?)
         })
         .await
@@ -305,8 +434,8 @@ impl Store {
         .await
     }
 
-    /// The persons of a project in the order of their login names, those after one, [`PAGE_MAX`]
-    /// at most.
+    /// The persons of a project in the order of their login names, those after one, so many and
+    /// [`PAGE_MAX`] at most.
     ///
     /// # Errors
     /// Only the project's managers may.
@@ -315,6 +444,7 @@ impl Store {
         caller: Caller,
         project: ProjectKey,
         after: Option<Login>,
+        limit: usize,
     ) -> Result<Vec<MemberRecord>, StoreError> {
         self.read(move |sql| {
             check_project(sql, caller, Action::ManageProject, project)?;
@@ -325,7 +455,7 @@ impl Store {
                 params![
                     project.0,
                     after.as_ref().map_or("", Login::as_str),
-                    PAGE_MAX as i64
+                    limit.min(PAGE_MAX) as i64
                 ],
             )?;
             let record = |row: &Row| {

@@ -367,9 +367,15 @@ async fn projects_are_for_those_who_belong_to_them(database: TestDatabase) {
             .await,
         Forbidden
     );
-    assert_refused!(store.members(world.member, project, None).await, Forbidden);
+    assert_refused!(
+        store.members(world.member, project, None, 9).await,
+        Forbidden
+    );
     for unknown in [project, ProjectKey(99)] {
-        assert_refused!(store.members(world.stranger, unknown, None).await, NotFound);
+        assert_refused!(
+            store.members(world.stranger, unknown, None, 9).await,
+            NotFound
+        );
         assert_refused!(
             store
                 .set_member(
@@ -410,7 +416,10 @@ async fn projects_are_for_those_who_belong_to_them(database: TestDatabase) {
         .set_member(world.stranger, project, login("member"), None)
         .await
         .unwrap();
-    let members = store.members(world.manager, project, None).await.unwrap();
+    let members = store
+        .members(world.manager, project, None, 9)
+        .await
+        .unwrap();
     let members: Vec<_> = members.iter().map(|m| (m.login.as_str(), m.role)).collect();
     assert_eq!(
         members,

@@ -17,6 +17,8 @@ pub(super) enum Section {
     Services,
     /// Nodes, and the tokens that register them.
     Servers,
+    /// Who works together, on what.
+    Projects,
     /// Who one is here.
     Account,
 }
@@ -45,6 +47,7 @@ const MENU: &[Entry] = &[
     entry(Section::Overview, "", Icon::Overview, "Overview"),
     entry(Section::Services, "services", Icon::Services, "Services"),
     entry(Section::Servers, "servers", Icon::Server, "Servers"),
+    entry(Section::Projects, "projects", Icon::Projects, "Projects"),
 ];
 
 /// Entries that a phone has room for.
@@ -68,6 +71,11 @@ pub(super) const DONE: &[(&str, &str)] = &[
     ("scope", "The scope is set."),
     ("capacity", "The capacity is set."),
     ("server-removed", "The server is removed."),
+    ("project", "The project is there, and you manage it."),
+    ("project-closed", "The project is closed."),
+    ("member", "The role is set."),
+    ("member-removed", "The person is no member any more."),
+    ("person", "It is set."),
     ("certificate-revoked", "The certificate is revoked."),
     ("token-revoked", "The token is revoked."),
     ("signed-out", "Signed out there."),

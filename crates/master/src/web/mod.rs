@@ -17,6 +17,7 @@ mod layout;
 mod overview;
 #[allow(unused_imports)] // some parts wait for their pages
 mod parts;
+mod projects;
 mod servers;
 mod services;
 mod sign_in;
@@ -43,6 +44,7 @@ pub(crate) const PAGES: &[&[Endpoint]] = &[
     overview::ENDPOINTS,
     services::ENDPOINTS,
     servers::ENDPOINTS,
+    projects::ENDPOINTS,
     account::ENDPOINTS,
 ];
 

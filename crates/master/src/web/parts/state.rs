@@ -78,6 +78,18 @@ impl Badge {
     /// Somebody who may do everything.
     pub(in crate::web) const ADMINISTRATOR: Badge =
         badge(Tone::Busy, Icon::Shield, "Administrator");
+    /// Somebody who runs a project.
+    pub(in crate::web) const MANAGER: Badge = badge(Tone::Busy, Icon::Wrench, "Manager");
+    /// Somebody who uses it.
+    pub(in crate::web) const MEMBER: Badge = badge(Tone::Idle, Icon::Account, "Member");
+    /// What takes nothing new.
+    pub(in crate::web) const CLOSED: Badge = badge(Tone::Idle, Icon::Lock, "Closed");
+    /// Somebody who may sign in.
+    pub(in crate::web) const ACTIVE: Badge = badge(Tone::Good, Icon::Done, "Active");
+    /// Somebody who may not.
+    pub(in crate::web) const DISABLED: Badge = badge(Tone::Idle, Icon::Lock, "Locked out");
+    /// Somebody who has set no password yet.
+    pub(in crate::web) const NO_PASSWORD: Badge = badge(Tone::Wait, Icon::Wait, "No password yet");
     /// All is well.
     pub(in crate::web) const FINE: Badge = badge(Tone::Good, Icon::Done, "All well");
 

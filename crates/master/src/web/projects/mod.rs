@@ -1,0 +1,88 @@
+//! *Projects*: who works together, on which servers; and for administrators, all people.
+
+mod list;
+mod members;
+mod people;
+mod person;
+mod project;
+#[cfg(test)]
+mod tests;
+
+use axum::http::StatusCode;
+use maud::{Markup, html};
+use slap_server::Problem;
+
+use super::layout::{Page, Section};
+use super::parts::Badge;
+use super::{Visit, form, page, sentence};
+use crate::api::endpoint::{Endpoint, handler};
+use crate::domain::Role;
+use crate::store::StoreError;
+
+const PATH: &str = "projects";
+const PEOPLE: &str = "people";
+
+pub(super) const ENDPOINTS: &[Endpoint] = &[
+    page(PATH, handler!(list::list)),
+    form(PATH, handler!(list::create)),
+    page("projects/{project}", handler!(project::show)),
+    page("projects/{project}/close", handler!(project::ask)),
+    form("projects/{project}/close", handler!(project::close)),
+    page("projects/{project}/members", handler!(members::list)),
+    form("projects/{project}/members", handler!(members::set)),
+    page(
+        "projects/{project}/members/{login}/remove",
+        handler!(members::ask),
+    ),
+    form(
+        "projects/{project}/members/{login}/remove",
+        handler!(members::remove),
+    ),
+    page(PEOPLE, handler!(people::list)),
+    form(PEOPLE, handler!(people::create)),
+    page("people/{login}", handler!(person::show)),
+    form("people/{login}/link", handler!(person::link)),
+    page(
+        "people/{login}/administrator",
+        handler!(person::ask_administrator),
+    ),
+    form(
+        "people/{login}/administrator",
+        handler!(person::set_administrator),
+    ),
+    page("people/{login}/access", handler!(person::ask_access)),
+    form("people/{login}/access", handler!(person::set_access)),
+];
+
+/// A page of this section, with its subheader.
+fn of_projects<'a>(visit: &'a Visit, title: &str) -> Page<'a> {
+    let page = visit
+        .page(title)
+        .section(Section::Projects)
+        .tab(PATH, "Projects");
+    match visit.is_administrator() {
+        true => page.tab(PEOPLE, "People"),
+        false => page,
+    }
+}
+
+/// What somebody is in a project, as it is shown.
+fn role(role: Option<Role>) -> Markup {
+    match role {
+        Some(Role::Manager) => html! { (Badge::MANAGER) },
+        Some(Role::Member) => html! { (Badge::MEMBER) },
+        None => html! { span.muted { "none" } },
+    }
+}
+
+/// What is said at a form whose wish was refused, with the status of the page; other errors are none
+/// of the form's.
+fn told(error: StoreError) -> Result<(StatusCode, String), Problem> {
+    let problem = Problem::from(error);
+    match problem.status {
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::CONFLICT => {
+            Ok((problem.status, sentence(&problem.text)))
+        }
+        _ => Err(problem),
+    }
+}
