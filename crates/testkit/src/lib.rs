@@ -8,6 +8,7 @@
 //!   Every process that belongs to it can be listed, and none outlives it. Its Master is
 //!   `slapos proxy`, or the full one, and then [`Welcome`] is what its first start says;
 //! - [`Peer`] is the released `slapos.core`, installed from PyPI once per machine;
+//! - [`Browser`] is Debian's Chromium with what drives it, from npm;
 //! - [`Postgres`] is a PostgreSQL server of the tests' own; [`for_each_database`] runs a test on both
 //!   kinds of database;
 //! - [`eventually`] waits for what happens elsewhere, with a deadline instead of a sleep;
@@ -19,7 +20,7 @@
 //! |---|---|
 //! | `SLAPOS_TEST_SEED` | the seed of [`Random`], printed by a run that failed |
 //! | `SLAPOS_TEST_KEEP` | keep the directories of tests that fail |
-//! | `SLAPOS_TEST_OFFLINE=1` | skip what needs the upstream peer when it cannot be installed |
+//! | `SLAPOS_TEST_OFFLINE=1` | skip what needs the upstream peer, or modules from npm, when they cannot be installed |
 //! | `SLAPOS_TEST_WITHOUT_POSTGRES=1` | leave out what needs PostgreSQL where it cannot be installed |
 //! | `SLAPOS_PEER_DIR` | where the peer is installed, instead of below `target/` |
 //!
@@ -32,6 +33,7 @@
     clippy::missing_panics_doc
 )]
 
+mod browser;
 mod database;
 mod full;
 mod http;
@@ -46,6 +48,7 @@ mod sdk;
 mod terminal;
 mod wait;
 
+pub use browser::Browser;
 pub use database::TestDatabase;
 pub use full::Welcome;
 pub use http::{Page, http_get};

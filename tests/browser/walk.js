@@ -1,0 +1,75 @@
+// Walks the dashboard as a person does, from the administrator's first link to signing out, and
+// holds every page to what all pages are held to. Its one argument is a file with its settings,
+// written by `tests/dashboard.rs`.
+"use strict";
+const fs = require("node:fs");
+const { Browser } = require("./browser.js");
+const { Look } = require("./look.js");
+const { Node } = require("./node.js");
+const { Person } = require("./person.js");
+
+/** Fewer kinds of pages than this would mean that links are not found. */
+const PAGES_MIN = 25;
+
+const settings = JSON.parse(fs.readFileSync(process.argv[2], "utf8"));
+
+/** Tells how long each part took: the whole is to stay short. */
+async function step(name, what) {
+  const begin = Date.now();
+  await what();
+  console.log(`${((Date.now() - begin) / 1000).toFixed(1).padStart(6)} s  ${name}`);
+}
+
+async function main() {
+  const browser = await Browser.start(settings.chromium, settings.url);
+  const look = new Look(browser);
+  const node = new Node(settings);
+  const page = await browser.window();
+  const person = new Person(browser, look, page, settings);
+  try {
+    await step("first start, sign in", () => person.comesIn());
+    await step("a dashboard that is empty", () => look.everywhere(page));
+    await step("a server, by a token", () => person.registers(node));
+    await step("a release", () => person.supplies());
+    await step("a service", () => person.requests("moon", { Name: "Moon" }));
+    await step("its parameters", () => person.changes("moon"));
+    await step("stopped, started", () => person.stopsAndStarts("moon"));
+    await step("account", () => person.minds());
+    let paths = [];
+    await step("every page, desktop and phone", async () => {
+      const phone = await browser.window({ phone: true, cookies: await Browser.cookies(page) });
+      [paths] = await Promise.all([look.everywhere(page), look.everywhere(phone)]);
+      await phone.context().close();
+      if (paths.length < PAGES_MIN) throw new Error(`only ${paths.length} pages are found: ${paths}`);
+    });
+    await step("without JavaScript", async () => {
+      const plain = await browser.window({ javascript: false, cookies: await Browser.cookies(page) });
+      const reader = new Person(browser, look, plain, settings);
+      await reader.reads(paths);
+      await reader.requests("mars", { Name: "Mars" });
+      await reader.stops("mars");
+      await reader.destroys("mars");
+      await plain.context().close();
+    });
+    await step("destroyed", () => person.destroys("moon"));
+    await step("themes, signed out", () => person.leaves());
+    console.log(`${paths.length} pages; ${look.summary()}`);
+  } catch (error) {
+    for (const shown of browser.pages()) {
+      await shown.screenshot({ path: settings.failure, fullPage: true }).catch(() => {});
+      console.error(`at ${shown.url()}\n${await shown.locator("body").innerText().catch(() => "")}`);
+    }
+    throw error;
+  } finally {
+    node.stop();
+    await browser.stop();
+  }
+  if (browser.problems.length > 0) {
+    throw new Error(`${browser.problems.length} problems:\n${[...new Set(browser.problems)].join("\n")}`);
+  }
+}
+
+main().catch((error) => {
+  console.error(error.message ?? error);
+  process.exitCode = 1;
+});
