@@ -10,13 +10,18 @@
     clippy::print_stdout
 )]
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
 use testkit::{Browser, Rig, eventually_some, project};
 
-const PRODUCT: &str = "helloworld";
+/// Products with their titles, and where their release is. The last one is never supplied.
+const PRODUCTS: [(&str, &str, &str); 3] = [
+    ("helloworld", "Hello World", "software/helloworld"),
+    ("shop", "Shop", "tests/software/tree"),
+    ("later", "Later", "tests/software/site"),
+];
 
 /// The link with which the first administrator sets a password.
 fn first_link(rig: &Rig) -> String {
@@ -48,7 +53,6 @@ fn a_person_walks_the_whole_dashboard() {
         .arg(rig.full_master_data());
     rig.start_master_as(&start);
 
-    let release = rig.release("software/helloworld");
     let admin = |words: &[&str]| {
         rig.slapos(["master"])
             .args(words)
@@ -57,23 +61,28 @@ fn a_person_walks_the_whole_dashboard() {
             .run()
             .ok();
     };
-    admin(&["product", "add", PRODUCT, "--title", "Hello World"]);
-    admin(&["product", "release", "add", PRODUCT, &release]);
+    let releases: BTreeMap<&str, String> = PRODUCTS
+        .iter()
+        .map(|(product, title, source)| {
+            let release = rig.release(source);
+            admin(&["product", "add", product, "--title", title]);
+            admin(&["product", "release", "add", product, &release]);
+            (*product, release)
+        })
+        .collect();
 
     let pictures = std::env::var_os("SLAPOS_SCREENSHOTS").map(|path| project().join(path));
-    let configuration = rig.path().join("home/node/slapos.cfg");
     let settings = json!({
         "url": url,
         "link": first_link(&rig),
         "chromium": browser.chromium,
         "slapos": rig.program().path,
-        "configuration": configuration,
+        "directory": rig.path().join("home"),
         "builder": target.join("test-builder"),
-        "log": rig.path().join("log/agent.log"),
-        "release": release,
-        "product": PRODUCT,
+        "releases": releases,
         "pictures": pictures,
-        "failure": failure(&target),
+        // The last page, when the walk fails.
+        "failure": target.join("dashboard-failure.png"),
     });
     let settings = rig.write("walk.json", settings.to_string());
     let walk = rig
@@ -87,15 +96,5 @@ fn a_person_walks_the_whole_dashboard() {
     println!("{}", walk.stdout);
     walk.ok();
 
-    rig.slapos(["node", "supervisorctl", "--cfg"])
-        .arg(configuration)
-        .arg("shutdown")
-        .run()
-        .ok();
     rig.shut_down();
-}
-
-/// Where the last page is kept as a picture when the walk fails.
-fn failure(target: &std::path::Path) -> PathBuf {
-    target.join("dashboard-failure.png")
 }

@@ -30,8 +30,8 @@ function fetchText(url) {
 }
 
 class Person {
-  constructor(browser, look, page, { link, release, product }) {
-    Object.assign(this, { browser, look, page, link, release, product });
+  constructor(browser, look, page, link) {
+    Object.assign(this, { browser, look, page, link });
     this.password = PASSWORD;
   }
 
@@ -136,6 +136,7 @@ class Person {
   /** The tutorial: Servers in the side menu, Token in the subheader. */
   async registers(node) {
     const { page } = this;
+    const { name } = node;
     await this.menu("Servers");
     await this.tab("Token");
     await this.press("Request a token");
@@ -145,32 +146,34 @@ class Person {
     const fingerprint = await page.locator("code.long").first().innerText();
     const text = await line.innerText();
     await this.menu("Servers");
-    node.register(text, "rack1", fingerprint);
-    await this.shows(page.getByRole("link", { name: "rack1", exact: true }));
+    node.register(text, fingerprint);
+    await this.shows(page.getByRole("link", { name, exact: true }));
     node.work();
-    await this.shows(this.badge("Online"));
-    await page.getByRole("link", { name: "rack1", exact: true }).click();
-    await this.heading("rack1");
+    const row = page.getByRole("row").filter({ hasText: name });
+    await this.shows(row.locator(".badge", { hasText: "Online" }));
+    await page.getByRole("link", { name, exact: true }).click();
+    await this.heading(name);
     await this.tab("Partitions");
     await this.shows(this.badge("Free").nth(3));
   }
 
   /** A release is supplied on the server's page, and built meanwhile. */
-  async supplies() {
+  async supplies(server, release) {
     const { page } = this;
+    await this.menu("Servers");
+    await page.getByRole("main").getByRole("link", { name: server, exact: true }).click();
+    await this.heading(server);
     await this.tab("Releases");
-    await this.type("Have a release installed", this.release);
+    await this.type("Have a release installed", release);
     await this.press("Supply");
-    await this.shows(this.badge("Installed"));
+    const row = page.getByRole("row").filter({ hasText: release });
+    await this.shows(row.locator(".badge", { hasText: "Installed" }));
   }
 
   /** The wizard, with a mistake on the way, until the service runs and says where. */
   async requests(title, parameters) {
     const { page } = this;
-    await this.menu("Services");
-    await page.getByRole("link", { name: "Request a service" }).first().click();
-    await this.heading("Request a service");
-    await this.press(`Choose ${this.product}`);
+    await this.chooses("helloworld");
     for (const [label, text] of Object.entries(parameters)) await this.type(label, text);
     await this.type("Port", "80");
     await this.browser.expecting(page, /status of 400/, async () => {
@@ -183,14 +186,43 @@ class Person {
     await page.getByLabel("Parameters", { exact: true }).waitFor();
     await this.look.at(page, "parameters as JSON");
     await this.press("Form");
+    await this.places(title);
+    await this.runs();
+  }
+
+  /** A service of several instances, whose release has no schema. */
+  async requestsTree(title) {
+    await this.chooses("shop");
+    await this.look.at(this.page, "parameters without a schema");
+    await this.places(title);
+    await this.shows(this.state("Running"));
+    await this.shows(this.page.locator("#tree svg"));
+    await this.look.at(this.page, "a service of several instances");
+  }
+
+  /** One that no server can run: it says why. */
+  async requestsInVain(title) {
+    await this.chooses("later");
+    await this.places(title);
+    await this.page.getByRole("alert").filter({ hasText: "waits" }).first().waitFor();
+    await this.look.at(this.page, "a service that waits");
+  }
+
+  async chooses(product) {
+    await this.menu("Services");
+    await this.page.getByRole("link", { name: "Request a service" }).first().click();
+    await this.heading("Request a service");
+    await this.press(`Choose ${product}`);
+  }
+
+  async places(title) {
     await this.press("Go on");
     await this.type("Title", title);
-    await this.look.at(page, "place");
+    await this.look.at(this.page, "place");
     await this.press("Review");
-    await this.look.at(page, "review");
+    await this.look.at(this.page, "review");
     await this.press("Request it");
     await this.heading(title);
-    await this.runs();
   }
 
   /** Waits until the service that is shown runs and says where; its address. */
@@ -282,7 +314,7 @@ class Person {
 
     // Another browser, which is signed out from here.
     const other = await this.browser.window();
-    const same = new Person(this.browser, this.look, other, this);
+    const same = new Person(this.browser, this.look, other);
     await same.signsIn();
     await this.tab("Sessions");
     await this.press("Sign out all others");

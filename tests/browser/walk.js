@@ -6,6 +6,7 @@ const fs = require("node:fs");
 const { Browser } = require("./browser.js");
 const { Look } = require("./look.js");
 const { Node } = require("./node.js");
+const pictures = require("./pictures.js");
 const { Person } = require("./person.js");
 
 /** Fewer kinds of pages than this would mean that links are not found. */
@@ -23,18 +24,28 @@ async function step(name, what) {
 async function main() {
   const browser = await Browser.start(settings.chromium, settings.url);
   const look = new Look(browser);
-  const node = new Node(settings);
+  const [node, other] = ["rack1", "rack2"].map((name) => new Node(settings, name));
   const page = await browser.window();
-  const person = new Person(browser, look, page, settings);
+  const person = new Person(browser, look, page, settings.link);
   try {
     await step("first start, sign in", () => person.comesIn());
     await step("a dashboard that is empty", () => look.everywhere(page));
     await step("a server, by a token", () => person.registers(node));
-    await step("a release", () => person.supplies());
+    await step("a release", () => person.supplies("rack1", settings.releases.helloworld));
     await step("a service", () => person.requests("moon", { Name: "Moon" }));
     await step("its parameters", () => person.changes("moon"));
     await step("stopped, started", () => person.stopsAndStarts("moon"));
+    await step("a service of several instances", async () => {
+      await person.supplies("rack1", settings.releases.shop);
+      await person.requestsTree("shop");
+    });
+    await step("a service that waits", () => person.requestsInVain("later"));
     await step("account", () => person.minds());
+    if (settings.pictures) {
+      await step("another server", () => person.registers(other));
+      await step("pictures", () => pictures.take(browser, page, settings.pictures));
+      return;
+    }
     let paths = [];
     await step("every page, desktop and phone", async () => {
       const phone = await browser.window({ phone: true, cookies: await Browser.cookies(page) });
@@ -44,7 +55,7 @@ async function main() {
     });
     await step("without JavaScript", async () => {
       const plain = await browser.window({ javascript: false, cookies: await Browser.cookies(page) });
-      const reader = new Person(browser, look, plain, settings);
+      const reader = new Person(browser, look, plain);
       await reader.reads(paths);
       await reader.requests("mars", { Name: "Mars" });
       await reader.stops("mars");
@@ -62,6 +73,7 @@ async function main() {
     throw error;
   } finally {
     node.stop();
+    other.stop();
     await browser.stop();
   }
   if (browser.problems.length > 0) {

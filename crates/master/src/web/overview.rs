@@ -9,7 +9,7 @@ use slap_server::json_rpc::detail::Actual;
 
 use super::Visit;
 use super::layout::Section;
-use super::parts::{Badge, Column, Table, age, bar, copy, number, section};
+use super::parts::{Badge, Column, Table, age, bar, copy, number, section, sometimes};
 use super::servers::recognised;
 use super::services;
 use crate::api::endpoint::{Endpoint, handler};
@@ -46,6 +46,8 @@ async fn overview(app: Arc<App>, call: Call) -> Result<Response, Problem> {
         .await?;
     let projects = app.store.projects(caller, None).await?;
     let page = visit.page("Overview").section(Section::Overview).live("");
+    let is_new = nodes.nodes == 0 || services.total() == 0;
+    let next = is_new.then(|| next(&app, &visit, nodes));
     Ok(page.show(html! {
         div.numbers id="numbers" data-live { (numbers(&visit, &services, nodes)) }
         (section(
@@ -54,9 +56,7 @@ async fn overview(app: Arc<App>, call: Call) -> Result<Response, Problem> {
             Markup::default(),
             &attention(&visit, &services, &silent),
         ))
-        @if nodes.nodes == 0 || services.total() == 0 {
-            (section("next", "Next steps", Markup::default(), &next(&app, &visit, nodes)))
-        }
+        (sometimes("next", "Next steps", &Markup::default(), next.as_ref()))
         (section("projects", "Your projects", Markup::default(), &of_projects(&projects)))
         (section("master", "This Master", Markup::default(), &recognised(&app, &visit)))
     }))

@@ -31,6 +31,24 @@ pub(super) fn section(id: &str, title: &str, beside: Markup, body: &Markup) -> M
     }
 }
 
+/// A part that is there only while there is something in it. Its place always is: pages that are live
+/// fill and empty places, and make none.
+pub(super) fn sometimes(id: &str, title: &str, beside: &Markup, body: Option<&Markup>) -> Markup {
+    html! {
+        div id=(id) data-live {
+            @if let Some(body) = body {
+                section.part aria-labelledby=(format!("{id}-title")) {
+                    div.bar-of-title {
+                        h2 id=(format!("{id}-title")) { (title) }
+                        (beside)
+                    }
+                    (body)
+                }
+            }
+        }
+    }
+}
+
 /// Nothing is there yet: what it would be, and what to do next.
 pub(super) fn empty(icon: Icon, title: &str, next: &Markup) -> Markup {
     html! {

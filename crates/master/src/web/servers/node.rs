@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use slap_server::Problem;
 
 use super::super::layout::{Page, Section};
-use super::super::parts::{Badge, Column, Table, age, alert, facts, section};
+use super::super::parts::{Badge, Column, Table, age, alert, facts, section, sometimes};
 use super::super::{Visit, sentence};
 use super::{capacity, usage};
 use crate::api::{App, Call};
@@ -87,11 +87,10 @@ pub(super) async fn summary(app: Arc<App>, call: Call) -> Result<Response, Probl
         .store
         .node_usage(call.caller, node.node, usage::DAYS)
         .await?;
+    let failing = (!failing.is_empty()).then(|| promises(&visit, &failing));
     Ok(subject.page(&visit).show(html! {
         div id="facts" data-live { (about(&visit, node)) }
-        @if !failing.is_empty() {
-            (section("promises", "Failing promises", Markup::default(), &promises(&visit, &failing)))
-        }
+        (sometimes("promises", "Failing promises", &Markup::default(), failing.as_ref()))
         (section("usage", "Usage", Markup::default(), &usage::charts(node, &used)))
     }))
 }

@@ -16,7 +16,7 @@ use super::{actual, of_service, path_of, release_name, whole};
 use crate::api::{App, Call};
 use crate::domain::upgrade::{DecisionState, UpgradePolicy};
 use crate::store::{InstanceRecord, WholeTree};
-use crate::web::parts::{Badge, Choice, age, alert, choice, facts, section};
+use crate::web::parts::{Badge, Choice, age, alert, choice, facts, section, sometimes};
 use crate::web::{Icon, Visit};
 
 /// Whether the signed-in person requested it: nobody else changes it by asking again.
@@ -49,11 +49,10 @@ pub(super) async fn service(app: Arc<App>, call: Call) -> Result<Response, Probl
         span id="state" data-live { (Badge::instance(overall)) }
         (buttons(&visit, &tree, root))
     });
+    let drawn = (tree.members.len() > 1).then(|| the_picture(&tree));
     Ok(page.show(html! {
         div id="attention" data-live { (attention(&visit, &tree)) }
-        @if tree.members.len() > 1 {
-            (section("tree", "Instances", legend(&tree), &the_picture(&tree)))
-        }
+        (sometimes("tree", "Instances", &legend(&tree), drawn.as_ref()))
         (section(
             "connection",
             "Connection parameters",
