@@ -649,7 +649,21 @@ fn calls(world: &World, api: Api, name: &str, verb: Verb) -> Option<Vec<(&'stati
             &format!("servers/{node}/settings/capacity"),
             &[("capacity", "")],
         )),
-        "projects" | "people" if verb == Verb::Get => one(query(name, &[])),
+        "projects" | "people" | "software" if verb == Verb::Get => one(query(name, &[])),
+        "software" => one(form(
+            name,
+            &[
+                ("project", &world.rig.project.to_string()),
+                ("reference", "app"),
+            ],
+        )),
+        _ if name.starts_with("software/{product}") => {
+            let path = name.replace("{product}", "1");
+            one(match verb {
+                Verb::Post => form(&path, &[("release", OFFERED), ("server", &node)]),
+                _ => query(&path, &[("release", OFFERED)]),
+            })
+        }
         "projects" => one(form(name, &[("title", "New")])),
         "people" => one(form(name, &[("login", "dora")])),
         "projects/{project}/members" if verb == Verb::Post => one(form(

@@ -14,6 +14,7 @@ mod check;
 #[cfg(test)]
 mod conformance;
 mod contact;
+mod deployed;
 mod details;
 mod documents;
 mod error;
@@ -62,6 +63,7 @@ pub use backup::{RestoreError, Restored, restore};
 pub use certificates::{CertificateRecord, NewCertificate};
 pub use changes::Changes;
 pub use check::Contradiction;
+pub use deployed::{Deployed, INSTANCES_COUNTED, LooseRelease, ProductDetail, ProductState};
 pub use details::{
     InstalledOn, MemberState, PartitionState, TreeFilter, TreeState, WholeNode, WholeTree,
 };

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::audit::audit;
 use super::lifecycle;
 use super::projects::{check_open, check_project, projects_of};
-use super::sql::{Connection, SqlError, params};
+use super::sql::{Connection, Row, SqlError, params};
 use super::{Store, StoreError};
 use crate::domain::access::{self, Action, Caller, Facts};
 use crate::domain::upgrade::{self, Dated};
@@ -185,6 +185,32 @@ fn releases_of(
         .collect())
 }
 
+/// A product of a row with its key, reference and title.
+pub(super) fn record(
+    sql: &mut Connection,
+    row: &Row,
+    project: ProjectKey,
+    now: Timestamp,
+) -> Result<ProductRecord, StoreError> {
+    let key = ProductKey(row.int(0)?);
+    let types = sql.all(
+        "SELECT software_type, units FROM product_type WHERE product_id = ?1 \
+         ORDER BY software_type",
+        params![key.0],
+    )?;
+    Ok(ProductRecord {
+        key,
+        project,
+        reference: row.text(1)?.to_owned(),
+        title: row.text(2)?.to_owned(),
+        releases: releases_of(sql, key, now)?,
+        units: types
+            .iter()
+            .map(|row| Ok((row.text(0)?.to_owned(), row.int(1)?)))
+            .collect::<Result<_, SqlError>>()?,
+    })
+}
+
 /// A name people choose: one line without spaces at its ends.
 fn check_name(what: &str, text: &str) -> Result<(), Refusal> {
     let plain = !text.is_empty()
@@ -272,23 +298,7 @@ impl Store {
                     params![project.0],
                 )?;
                 for row in &rows {
-                    let key = ProductKey(row.int(0)?);
-                    let types = sql.all(
-                        "SELECT software_type, units FROM product_type WHERE product_id = ?1 \
-                         ORDER BY software_type",
-                        params![key.0],
-                    )?;
-                    products.push(ProductRecord {
-                        key,
-                        project,
-                        reference: row.text(1)?.to_owned(),
-                        title: row.text(2)?.to_owned(),
-                        releases: releases_of(sql, key, now)?,
-                        units: types
-                            .iter()
-                            .map(|row| Ok((row.text(0)?.to_owned(), row.int(1)?)))
-                            .collect::<Result<_, SqlError>>()?,
-                    });
+                    products.push(record(sql, row, project, now)?);
                 }
             }
             Ok(products)

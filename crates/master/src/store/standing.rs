@@ -155,7 +155,7 @@ const WORST: &str = "SELECT t.id AS id, t.title AS title, MAX(CASE \
 
 /// Whether the caller sees all nodes, and whose it sees else: the rule of `access` for seeing a node,
 /// where the database looks.
-fn sees(caller: Caller) -> (bool, i64, i64) {
+pub(super) fn sees(caller: Caller) -> (bool, i64, i64) {
     match caller {
         Caller::Master => (true, 0, 0),
         Caller::Person {

@@ -17,6 +17,8 @@ pub(super) enum Section {
     Services,
     /// Nodes, and the tokens that register them.
     Servers,
+    /// What can run here.
+    Software,
     /// Who works together, on what.
     Projects,
     /// Who one is here.
@@ -47,6 +49,7 @@ const MENU: &[Entry] = &[
     entry(Section::Overview, "", Icon::Overview, "Overview"),
     entry(Section::Services, "services", Icon::Services, "Services"),
     entry(Section::Servers, "servers", Icon::Server, "Servers"),
+    entry(Section::Software, "software", Icon::Software, "Software"),
     entry(Section::Projects, "projects", Icon::Projects, "Projects"),
 ];
 
@@ -71,6 +74,9 @@ pub(super) const DONE: &[(&str, &str)] = &[
     ("scope", "The scope is set."),
     ("capacity", "The capacity is set."),
     ("server-removed", "The server is removed."),
+    ("product", "The product is there."),
+    ("release", "The release is set."),
+    ("release-removed", "The release is taken out."),
     ("project", "The project is there, and you manage it."),
     ("project-closed", "The project is closed."),
     ("member", "The role is set."),

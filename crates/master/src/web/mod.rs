@@ -21,6 +21,7 @@ mod projects;
 mod servers;
 mod services;
 mod sign_in;
+mod software;
 #[cfg(test)]
 mod tests;
 
@@ -28,12 +29,14 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use form_urlencoded::Serializer;
 use maud::{Markup, html};
+use slap::ReleaseUrl;
 use slap_server::{Fields, Problem};
 
 use crate::api::endpoint::{Endpoint, Handler};
 use crate::api::{Api, App, Call, reply};
 use crate::auth::Session;
 use crate::domain::{Caller, Timestamp};
+use crate::store::StoreError;
 use icon::Icon;
 use layout::Page;
 
@@ -44,6 +47,7 @@ pub(crate) const PAGES: &[&[Endpoint]] = &[
     overview::ENDPOINTS,
     services::ENDPOINTS,
     servers::ENDPOINTS,
+    software::ENDPOINTS,
     projects::ENDPOINTS,
     account::ENDPOINTS,
 ];
@@ -223,6 +227,19 @@ fn field(form: &Fields<'_>, name: &str) -> String {
     form.get(name).unwrap_or_default().trim().to_owned()
 }
 
+/// The address of a release as people type it, or a sentence about what is wrong with it.
+fn release(typed: &str) -> Result<ReleaseUrl, String> {
+    match ReleaseUrl::new(typed) {
+        Ok(release) if typed.starts_with('/') || typed.contains("://") => Ok(release),
+        Ok(_) => Err(
+            "This is no address of a release: it begins with https://, or is a path on the \
+                      servers such as /opt/shop/software.cfg."
+                .to_owned(),
+        ),
+        Err(mistake) => Err(sentence(&mistake.to_string())),
+    }
+}
+
 /// HTML.
 fn answer(status: StatusCode, markup: Markup) -> Response {
     private(reply::with(
@@ -313,6 +330,18 @@ pub(crate) fn refuse(
             p { a.button href=(visit.to("")) { "Overview" } }
         }
     })
+}
+
+/// What is said at a form whose wish was refused, with the status of the page; other errors are none
+/// of the form's.
+fn told(error: StoreError) -> Result<(StatusCode, String), Problem> {
+    let problem = Problem::from(error);
+    match problem.status {
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::CONFLICT => {
+            Ok((problem.status, sentence(&problem.text)))
+        }
+        _ => Err(problem),
+    }
 }
 
 /// A text of the store as a sentence: they begin small and end without a stop.

@@ -5,12 +5,14 @@
 //! - [`Model::fill`] writes parameters into fields, [`Model::read`] makes parameters of fields.
 //!   Together they lose nothing: what no field can hold is edited as JSON, just that part;
 //! - [`show`] is the form itself;
-//! - [`differences`] tells two sets of parameters apart, [`parts`] tells what is in one.
+//! - [`differences`] tells two sets of parameters apart, [`parts`] tells what is in one;
+//! - [`explain`] says what parameters there are, for reading.
 //!
 //! What a form has is not checked here beyond its types: the release's whole schema does that, and
 //! [`Reading::blame`] finds the field of each mistake.
 
 mod difference;
+mod explain;
 mod fill;
 mod model;
 mod read;
@@ -20,7 +22,8 @@ mod tests;
 mod values;
 
 pub(super) use difference::{Change, differences, parts};
-pub(super) use model::{Documents, Model};
+pub(super) use explain::explain;
+pub(super) use model::Model;
 pub(super) use read::Reading;
 pub(super) use show::{Look, show};
 pub(super) use values::Values;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json};
+use slap_client::release::ParameterSchema;
 
 /// How deep a form is nested; what is deeper is edited as JSON.
 const DEPTH_MAX: usize = 8;
@@ -21,13 +22,13 @@ const WORDS_CHARS_MAX: usize = 2_000;
 type Resolve<'a> = dyn Fn(&str, &str) -> Option<(String, &'a Json)> + 'a;
 
 /// A schema, and the files it refers to, by their places.
-pub(in crate::web) struct Documents<'a> {
+pub(super) struct Documents<'a> {
     /// Where the schema itself is.
-    pub(in crate::web) place: &'a str,
+    pub(super) place: &'a str,
     /// The schema.
-    pub(in crate::web) document: &'a Json,
+    pub(super) document: &'a Json,
     /// Where the references lead.
-    pub(in crate::web) resolve: &'a Resolve<'a>,
+    pub(super) resolve: &'a Resolve<'a>,
 }
 
 /// A form to be.
@@ -106,9 +107,18 @@ impl More {
 }
 
 impl Model {
+    /// The form of the parameters of a release.
+    pub(in crate::web) fn of_schema(schema: &ParameterSchema) -> Self {
+        Model::of(&Documents {
+            place: schema.place(),
+            document: schema.document(),
+            resolve: &|place, reference| schema.resolve(place, reference),
+        })
+    }
+
     /// The form of a schema. What cannot be shown is a field for JSON; there is no schema without
     /// a form.
-    pub(in crate::web) fn of(documents: &Documents<'_>) -> Self {
+    pub(super) fn of(documents: &Documents<'_>) -> Self {
         let mut builder = Builder {
             documents,
             nodes: 0,

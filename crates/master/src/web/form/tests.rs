@@ -5,6 +5,7 @@
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
+use super::model::Documents;
 use super::*;
 use crate::web::tests::approve;
 
@@ -323,6 +324,24 @@ fn a_schema_within_itself_ends() {
     }
     let page = html(&model(&wide), &Values::default(), &Reading::default());
     assert!(page.len() < 4 << 20, "{}", page.len());
+}
+
+#[test]
+fn parameters_are_explained() {
+    approve!("explained-kvm", explain(&model(&kvm())).into_string());
+    let nothing = explain(&model(
+        &json!({"type": "object", "additionalProperties": false}),
+    ));
+    assert!(nothing.into_string().contains("It takes no parameters."));
+    // Nothing of a schema is markup.
+    let evil = json!({"properties": {"<b>": {"title": "<i>", "default": "<u>", "enum": ["<s>"]}}});
+    let page = explain(&model(&evil)).into_string();
+    assert!(
+        ["<b>", "<i>", "<u>", "<s>"]
+            .iter()
+            .all(|tag| !page.contains(tag)),
+        "{page}"
+    );
 }
 
 #[test]

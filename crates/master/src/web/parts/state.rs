@@ -78,6 +78,8 @@ impl Badge {
     /// Somebody who may do everything.
     pub(in crate::web) const ADMINISTRATOR: Badge =
         badge(Tone::Busy, Icon::Shield, "Administrator");
+    /// The release that is offered.
+    pub(in crate::web) const BEST: Badge = badge(Tone::Good, Icon::Star, "Best");
     /// Somebody who runs a project.
     pub(in crate::web) const MANAGER: Badge = badge(Tone::Busy, Icon::Wrench, "Manager");
     /// Somebody who uses it.

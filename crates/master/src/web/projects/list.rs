@@ -8,8 +8,8 @@ use maud::html;
 use slap_server::Problem;
 
 use super::super::parts::{self, Badge, Column, Field, Pager, Table, age, empty, search};
-use super::super::{Icon, Visit, field};
-use super::{PATH, of_projects, role, told};
+use super::super::{Icon, Visit, field, told};
+use super::{PATH, of_projects, role};
 use crate::api::{App, Call};
 
 /// Projects on one page of the list.

@@ -10,9 +10,9 @@ use slap_server::{Fields, Problem};
 use super::super::parts::{
     self, Choice, Column, Confirm, Field, Table, choice, confirm, empty, hint, section,
 };
-use super::super::{Icon, Visit, field};
+use super::super::{Icon, Visit, field, told};
 use super::project::Subject;
-use super::{PATH, PEOPLE, told};
+use super::{PATH, PEOPLE};
 use crate::api::{App, Call};
 use crate::domain::{Login, Role};
 use crate::store::MemberRecord;

@@ -8,16 +8,17 @@ mod project;
 #[cfg(test)]
 mod tests;
 
-use axum::http::StatusCode;
 use maud::{Markup, html};
 use slap_server::Problem;
 
 use super::layout::{Page, Section};
 use super::parts::Badge;
-use super::{Visit, form, page, sentence};
+use super::{Visit, form, page};
+use crate::api::App;
 use crate::api::endpoint::{Endpoint, handler};
-use crate::domain::Role;
-use crate::store::StoreError;
+use crate::auth::Session;
+use crate::domain::{Caller, Role};
+use crate::store::ProjectRecord;
 
 const PATH: &str = "projects";
 const PEOPLE: &str = "people";
@@ -75,14 +76,14 @@ fn role(role: Option<Role>) -> Markup {
     }
 }
 
-/// What is said at a form whose wish was refused, with the status of the page; other errors are none
-/// of the form's.
-fn told(error: StoreError) -> Result<(StatusCode, String), Problem> {
-    let problem = Problem::from(error);
-    match problem.status {
-        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::CONFLICT => {
-            Ok((problem.status, sentence(&problem.text)))
-        }
-        _ => Err(problem),
-    }
+/// The open projects that a person manages: where it may register servers and add products.
+pub(super) async fn managed(app: &App, session: &Session) -> Result<Vec<ProjectRecord>, Problem> {
+    let Caller::Person { administrator, .. } = session.caller else {
+        return Ok(Vec::new());
+    };
+    let mut projects = app.store.projects(session.caller, None).await?;
+    projects.retain(|project| {
+        project.closed_at.is_none() && (administrator || project.role == Some(Role::Manager))
+    });
+    Ok(projects)
 }

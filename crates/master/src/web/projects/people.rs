@@ -8,8 +8,8 @@ use maud::html;
 use slap_server::Problem;
 
 use super::super::parts::{self, Column, Field, Pager, Table, age, empty, search};
-use super::super::{Icon, Visit, field};
-use super::{PEOPLE, of_projects, person, told};
+use super::super::{Icon, Visit, field, told};
+use super::{PEOPLE, of_projects, person};
 use crate::api::{App, Call};
 use crate::domain::Login;
 use crate::store::NewPerson;

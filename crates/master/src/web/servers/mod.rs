@@ -13,14 +13,20 @@ mod token;
 mod usage;
 
 use maud::Markup;
+use slap_server::Problem;
 
 use super::layout::{Page, Section};
 use super::parts::bar;
 use super::{Visit, form, page};
 use crate::api::endpoint::{Endpoint, handler};
+use crate::api::{App, Call};
+use crate::domain::{NodeKind, ProjectKey};
 use crate::store::NodeRecord;
 
 pub(super) use token::{recognised, token_made};
+
+/// Most servers one is offered to choose from.
+const CHOICES_MAX: usize = 500;
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     page("servers", handler!(list::list)),
@@ -69,6 +75,18 @@ fn of_servers<'a>(visit: &'a Visit, title: &str) -> Page<'a> {
         .section(Section::Servers)
         .tab("servers", "Servers")
         .tab(token::PATH, "Token")
+}
+
+/// The servers of a project that one may choose from.
+pub(super) async fn of_project(
+    app: &App,
+    call: &Call,
+    project: ProjectKey,
+) -> Result<Vec<NodeRecord>, Problem> {
+    let mut nodes = app.store.nodes(call.caller).await?;
+    nodes.retain(|node| node.project == project && node.node.kind == NodeKind::Compute);
+    nodes.truncate(CHOICES_MAX);
+    Ok(nodes)
 }
 
 /// How full a node is: in units where they are bounded, else in partitions.

@@ -9,7 +9,7 @@ use slap::{InstallationState, ReleaseUrl};
 use slap_server::Problem;
 
 use super::super::parts::{self, Badge, Column, Confirm, Field, Table, age, confirm, empty};
-use super::super::{Icon, Visit, field, sentence};
+use super::super::{Icon, Visit, field, release};
 use super::node::Subject;
 use crate::api::{App, Call};
 use crate::domain::InstallationKey;
@@ -125,10 +125,9 @@ pub(super) async fn supply(app: Arc<App>, call: Call) -> Result<Response, Proble
     let form = visit.form(&call)?;
     let subject = Subject::of(&app, &call).await?;
     let typed = field(&form, "release");
-    let release = match ReleaseUrl::new(&typed) {
+    let release = match release(&typed) {
         Ok(release) => release,
-        Err(mistake) => {
-            let wrong = sentence(&mistake.to_string());
+        Err(wrong) => {
             let status = StatusCode::BAD_REQUEST;
             return shown(&app, &call, &visit, &subject, status, (&typed, &wrong)).await;
         }

@@ -10,23 +10,11 @@ use super::super::parts::{Choice, choice, copy, facts, hint, moment};
 use super::super::{Icon, Visit};
 use super::of_servers;
 use crate::api::{App, Call};
-use crate::auth::Session;
-use crate::domain::{Caller, ProjectKey, Role, TokenPurpose};
-use crate::store::{IssuedToken, NewToken, ProjectRecord, TOKEN_LIFE};
+use crate::domain::{ProjectKey, TokenPurpose};
+use crate::store::{IssuedToken, NewToken, TOKEN_LIFE};
+use crate::web::projects::managed;
 
 pub(super) const PATH: &str = "servers/token";
-
-/// The open projects in which the person may register nodes.
-async fn managed(app: &App, session: &Session) -> Result<Vec<ProjectRecord>, Problem> {
-    let Caller::Person { administrator, .. } = session.caller else {
-        return Ok(Vec::new());
-    };
-    let mut projects = app.store.projects(session.caller, None).await?;
-    projects.retain(|project| {
-        project.closed_at.is_none() && (administrator || project.role == Some(Role::Manager))
-    });
-    Ok(projects)
-}
 
 /// By what nodes and clients recognise this Master.
 pub(in crate::web) fn recognised(app: &App, visit: &Visit) -> Markup {

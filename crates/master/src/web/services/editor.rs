@@ -15,7 +15,7 @@ use crate::api::{App, Call};
 use crate::domain::ProjectKey;
 use crate::store::{StoreError, Texts};
 use crate::web::Visit;
-use crate::web::form::{Documents, Look, Model, Reading, Values, show};
+use crate::web::form::{Look, Model, Reading, Values, show};
 use crate::web::parts::{alert, hint};
 
 /// Most fields of a form that are read.
@@ -122,11 +122,7 @@ impl Purpose {
             .await;
         match schema {
             Ok(Some(schema)) => {
-                purpose.model = Some(Model::of(&Documents {
-                    place: schema.place(),
-                    document: schema.document(),
-                    resolve: &|place, reference| schema.resolve(place, reference),
-                }));
+                purpose.model = Some(Model::of_schema(&schema));
                 purpose.schema = Some(schema);
             }
             Ok(None) => purpose.why = "the release has no schema of its parameters".to_owned(),

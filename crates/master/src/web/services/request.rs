@@ -18,18 +18,18 @@ use super::editor::{Edited, Editor, Purpose, Sent, is_in_catalogue, pretty, quot
 use super::parameters::status_of;
 use super::{path_of, release_name};
 use crate::api::{App, Call};
-use crate::domain::{NodeKind, ProjectKey, Refusal, TreeKey};
+use crate::domain::{ProjectKey, Refusal, TreeKey};
 use crate::store::{NodeRecord, ProductRecord, Requested, StoreError, Subject, Texts, Wanted};
 use crate::web::layout::{Page, Section};
 use crate::web::parts::{
     Choice, Field, alert, choice, copy, empty, facts, field as line, hint, moment,
 };
+use crate::web::servers::of_project;
 use crate::web::{Icon, Visit, field};
 
-/// Most products, most releases of each, and most servers one can choose from.
+/// Most products, and most releases of each, one can choose from.
 const PRODUCTS_MAX: usize = 200;
 const RELEASES_MAX: usize = 50;
-const NODES_MAX: usize = 500;
 
 /// The steps, as they are told.
 const STEPS: [&str; 5] = ["Product", "Type", "Parameters", "Place", "Review"];
@@ -225,7 +225,7 @@ pub(super) async fn next(app: Arc<App>, call: Call) -> Result<Response, Problem>
         return match Editor::pressed(&app, &purpose, &sent).await {
             Edited::Again(editor) => Ok(typed(&editor)),
             Edited::Done(document) => {
-                let nodes = nodes(&app, &call, chosen.project).await?;
+                let nodes = of_project(&app, &call, chosen.project).await?;
                 let body = placement(&visit, &chosen, &place, &purpose, &document, &nodes, "");
                 Ok(page(&visit, 3).show(body))
             }
@@ -248,7 +248,7 @@ pub(super) async fn next(app: Arc<App>, call: Call) -> Result<Response, Problem>
         _ => unusable(&app, &call, &place).await?,
     };
     if button == "place" || !wrong.is_empty() {
-        let nodes = nodes(&app, &call, chosen.project).await?;
+        let nodes = of_project(&app, &call, chosen.project).await?;
         return Ok(again(&nodes, &wrong));
     }
     let parameters = purpose.written(&document).map_err(Problem::bad_request)?;
@@ -303,14 +303,6 @@ async fn unusable(app: &App, call: &Call, place: &Place) -> Result<String, Probl
         ),
         None => String::new(),
     })
-}
-
-/// The servers one may choose from.
-async fn nodes(app: &App, call: &Call, project: ProjectKey) -> Result<Vec<NodeRecord>, Problem> {
-    let mut nodes = app.store.nodes(call.caller).await?;
-    nodes.retain(|node| node.project == project && node.node.kind == NodeKind::Compute);
-    nodes.truncate(NODES_MAX);
-    Ok(nodes)
 }
 
 fn choose(visit: &Visit, products: &[ProductRecord]) -> Markup {
