@@ -61,6 +61,51 @@ pub fn said(action: &str, detail: &Json) -> String {
         "set_network" if detail["network"].is_null() => "belongs to no network".to_owned(),
         "set_network" => format!("belongs to network {}", text("network")),
         "set_categories" => "categories changed".to_owned(),
+        "remove_node" => "removed".to_owned(),
+        "create_network" => format!("network {:?} made", text("title")),
+        "set_remote" => format!("gate to {}", text("master_url")),
+        "cache_object" => format!("{} bytes given to the network cache", detail["bytes"]),
+        "cache_entry" => "an entry given to the network cache".to_owned(),
+        _ => of_people(action, detail),
+    }
+}
+
+/// What was done with people, projects and products, in words.
+fn of_people(action: &str, detail: &Json) -> String {
+    let text = |name: &str| detail[name].as_str().unwrap_or_default();
+    match action {
+        "sign_in" => "signed in".to_owned(),
+        "sign_out" => format!("signed out of {} browsers", detail["browsers"]),
+        "set_password" => "set a new password".to_owned(),
+        "create_person" if detail["administrator"] == true => {
+            "made known as an administrator".to_owned()
+        }
+        "create_person" => "made known".to_owned(),
+        "disable_person" => "locked out".to_owned(),
+        "enable_person" => "let in again".to_owned(),
+        "set_administrator" if detail["administrator"] == true => {
+            "administrates the Master from now on".to_owned()
+        }
+        "set_administrator" => "administrates the Master no more".to_owned(),
+        "create_project" => format!("project {:?} made", text("title")),
+        "close_project" => "project closed".to_owned(),
+        "set_member" if text("role").is_empty() => {
+            format!("belongs to {} no more", text("project"))
+        }
+        "set_member" => format!("{} of {}", text("role"), text("project")),
+        "create_token" => format!("a token for {} made for {}", text("for"), text("person")),
+        "use_token" if detail["granted"] == true => format!("used for {}", text("for")),
+        "use_token" => format!("used up by an attempt for {}", text("for")),
+        "revoke_token" => "revoked".to_owned(),
+        "issue_certificate" => format!("certificate {} issued", text("common_name")),
+        "revoke_certificate" if text("serial").is_empty() => {
+            format!("{} certificates revoked", detail["certificates"])
+        }
+        "revoke_certificate" => format!("certificate {} revoked", text("serial")),
+        "create_product" => format!("product {:?} made", text("title")),
+        "add_release" => format!("release {} set", text("release")),
+        "remove_release" => format!("release {} taken out", text("release")),
+        "set_units" => format!("{} takes {} units", text("software_type"), detail["units"]),
         other => other.replace('_', " "),
     }
 }
@@ -111,6 +156,13 @@ mod tests {
                 json!({"release": url, "reported": "error"}),
             ),
             ("set_capacity", json!({"capacity": 4})),
+            (
+                "set_member",
+                json!({"role": "manager", "project": "PROJ-1"}),
+            ),
+            ("set_member", json!({"role": null, "project": "PROJ-1"})),
+            ("use_token", json!({"for": "node", "granted": false})),
+            ("revoke_certificate", json!({"certificates": 2})),
             ("something_new", Json::Null),
         ]
         .iter()
@@ -128,6 +180,10 @@ mod tests {
             "https://example.com/software.cfg is to be installed",
             "cannot build https://example.com/software.cfg",
             "at most 4 units",
+            "manager of PROJ-1",
+            "belongs to PROJ-1 no more",
+            "used up by an attempt for node",
+            "2 certificates revoked",
             "something new",
         ];
         assert_eq!(lines, expected);

@@ -21,6 +21,8 @@ pub(super) enum Section {
     Software,
     /// Who works together, on what.
     Projects,
+    /// Who changed what.
+    Audit,
     /// Who one is here.
     Account,
 }
@@ -51,6 +53,10 @@ const MENU: &[Entry] = &[
     entry(Section::Servers, "servers", Icon::Server, "Servers"),
     entry(Section::Software, "software", Icon::Software, "Software"),
     entry(Section::Projects, "projects", Icon::Projects, "Projects"),
+    Entry {
+        for_administrators: true,
+        ..entry(Section::Audit, "audit", Icon::Audit, "Audit")
+    },
 ];
 
 /// Entries that a phone has room for.

@@ -11,6 +11,7 @@
 
 mod account;
 mod assets;
+mod audit;
 mod form;
 mod icon;
 mod layout;
@@ -49,6 +50,7 @@ pub(crate) const PAGES: &[&[Endpoint]] = &[
     servers::ENDPOINTS,
     software::ENDPOINTS,
     projects::ENDPOINTS,
+    audit::ENDPOINTS,
     account::ENDPOINTS,
 ];
 

@@ -1,5 +1,6 @@
 //! *Projects*: who works together, on which servers; and for administrators, all people.
 
+mod audit;
 mod list;
 mod members;
 mod people;
@@ -27,6 +28,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     page(PATH, handler!(list::list)),
     form(PATH, handler!(list::create)),
     page("projects/{project}", handler!(project::show)),
+    page("projects/{project}/audit", handler!(audit::show)),
     page("projects/{project}/close", handler!(project::ask)),
     form("projects/{project}/close", handler!(project::close)),
     page("projects/{project}/members", handler!(members::list)),

@@ -51,7 +51,9 @@ impl Subject {
             .under(html! { (project.key) })
             .tab(self.path(""), "Summary");
         match self.state.is_managed {
-            true => page.tab(self.path("members"), "Members"),
+            true => page
+                .tab(self.path("members"), "Members")
+                .tab(self.path("audit"), "Audit"),
             false => page,
         }
     }
