@@ -1,13 +1,14 @@
 # The commands of this project. Each prepares what it needs, says so, and can be run again.
 #   make demo    build, then deploy a real application through Master, Node and Client
 #   make test    format check, lints, licences, all tests
+#   make screenshots  the pictures of docs/dashboard.md, by the browser that tests the dashboard
 #   make fuzz    throw mutated input at every decoder, SECONDS=10 for each
 #   make bench   side by side with the released upstream
 #   make scale   two million instances on 6,100 simulated nodes; SCALE="--share 0.01" for less
 #   make install put `slapos` into ~/.cargo/bin, and its manual pages where `man` finds them
 #   make wheel   the SDK for Python as a wheel in target/wheels, for `pip install`
 
-.PHONY: demo test lint fuzz bench scale install wheel setup setup-test
+.PHONY: demo test lint screenshots fuzz bench scale install wheel setup setup-test
 
 demo: setup
 	cargo build --release -p cli -p python
@@ -24,6 +25,9 @@ lint: setup-test
 	cargo fmt --manifest-path fuzz/Cargo.toml -- --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	tools/deny
+
+screenshots: setup-test
+	SLAPOS_SCREENSHOTS=docs/images cargo test -p cli --test dashboard -- --nocapture
 
 SECONDS ?= 10
 fuzz: setup-fuzz

@@ -10,7 +10,6 @@
     clippy::print_stdout
 )]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
@@ -20,7 +19,7 @@ use testkit::{Browser, Rig, eventually_some, project};
 const PRODUCTS: [(&str, &str, &str); 3] = [
     ("helloworld", "Hello World", "software/helloworld"),
     ("shop", "Shop", "tests/software/tree"),
-    ("later", "Later", "tests/software/site"),
+    ("blog", "Blog", "tests/software/site"),
 ];
 
 /// The link with which the first administrator sets a password.
@@ -53,21 +52,14 @@ fn a_person_walks_the_whole_dashboard() {
         .arg(rig.full_master_data());
     rig.start_master_as(&start);
 
-    let admin = |words: &[&str]| {
-        rig.slapos(["master"])
-            .args(words)
-            .arg("--data-dir")
-            .arg(rig.full_master_data())
-            .run()
-            .ok();
-    };
-    let releases: BTreeMap<&str, String> = PRODUCTS
+    let products: Vec<[String; 3]> = PRODUCTS
         .iter()
-        .map(|(product, title, source)| {
-            let release = rig.release(source);
-            admin(&["product", "add", product, "--title", title]);
-            admin(&["product", "release", "add", product, &release]);
-            (*product, release)
+        .map(|(reference, title, source)| {
+            [
+                (*reference).to_owned(),
+                (*title).to_owned(),
+                rig.release(source),
+            ]
         })
         .collect();
 
@@ -79,7 +71,7 @@ fn a_person_walks_the_whole_dashboard() {
         "slapos": rig.program().path,
         "directory": rig.path().join("home"),
         "builder": target.join("test-builder"),
-        "releases": releases,
+        "products": products,
         "pictures": pictures,
         // The last page, when the walk fails.
         "failure": target.join("dashboard-failure.png"),

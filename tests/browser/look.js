@@ -10,7 +10,6 @@ const COLOURS = ["color-contrast", "link-in-text-block"]; // all that a theme ca
 class Look {
   constructor(browser) {
     this.browser = browser;
-    this.pages = new Map();
     this.paints = [];
   }
 
@@ -36,7 +35,12 @@ class Look {
     if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(`${axe}; 0`);
     const found = await page.evaluate(
       async (only) => {
-        const { violations } = await window.axe.run(document, { runOnly: only, resultTypes: ["violations"] });
+        const { violations } = await window.axe.run(document, {
+          runOnly: only,
+          resultTypes: ["violations"],
+          preload: false, // no rule of these needs the style sheets once more
+          selectors: false,
+        });
         return violations.flatMap(({ id, help, nodes }) =>
           nodes.slice(0, 3).map((node) => `${id}: ${help}: ${node.html.slice(0, 200)} ${node.any[0]?.message ?? ""}`));
       },
@@ -66,14 +70,15 @@ class Look {
 
   /**
    * Visits every page that links lead to from those of the menu, one of each kind, and holds it to
-   * everything. Pages that are new are found by themselves. The paths that were visited.
+   * everything. Pages that are new are found by themselves. The paths that were visited; no further
+   * than `depth` links away.
    */
-  async everywhere(page, see = (name) => this.at(page, name)) {
+  async everywhere(page, depth = 9) {
     const kinds = new Set();
     const paths = [];
-    let next = ["/"];
+    let next = [["/", 0]];
     while (next.length > 0) {
-      const path = next.shift();
+      const [path, far] = next.shift();
       const kind = kindOf(path);
       if (kinds.has(kind)) continue;
       kinds.add(kind);
@@ -85,8 +90,8 @@ class Look {
       // Asked for something that is no page, such as a certificate.
       if (!reply.headers()["content-type"].startsWith("text/html")) continue;
       paths.push(path);
-      await see(kind);
-      next = next.concat(await this.links(page));
+      await this.at(page, kind);
+      if (far < depth) next = next.concat((await this.links(page)).map((link) => [link, far + 1]));
     }
     return paths;
   }

@@ -111,13 +111,7 @@ class Person {
   /** The administrator's link, a password, out and in again. */
   async comesIn() {
     const { page } = this;
-    await page.goto(this.link);
-    await this.heading("Choose a password");
-    await this.look.at(page, "choose a password");
-    await this.type("New password", PASSWORD);
-    await this.type("Once more", PASSWORD);
-    await this.press("Set password");
-    await this.heading("Overview");
+    await this.choosesPassword();
     await this.press("Sign out");
     await this.heading("Sign in");
     await this.look.at(page, "sign in");
@@ -130,6 +124,17 @@ class Person {
     await this.look.at(page, "sign in, refused");
     await this.type("Password", PASSWORD);
     await this.press("Sign in");
+    await this.heading("Overview");
+  }
+
+  /** By a link that works once. */
+  async choosesPassword() {
+    await this.page.goto(this.link);
+    await this.heading("Choose a password");
+    await this.look.at(this.page, "choose a password");
+    await this.type("New password", PASSWORD);
+    await this.type("Once more", PASSWORD);
+    await this.press("Set password");
     await this.heading("Overview");
   }
 
@@ -170,6 +175,48 @@ class Person {
     await this.shows(row.locator(".badge", { hasText: "Installed" }));
   }
 
+  /** A product with its first release. */
+  async catalogues(reference, title, release) {
+    await this.menu("Software");
+    await this.type("Reference", reference);
+    await this.type("Title", title);
+    await this.type("Its first release", release);
+    await this.press("Make the product");
+    await this.heading(title);
+    await this.page.getByRole("main").getByText(release).first().waitFor();
+  }
+
+  /** A project, somebody new, and what both have to do with each other. */
+  async leads() {
+    const { page } = this;
+    await this.menu("Projects");
+    await this.type("Title", "Laboratory");
+    await this.press("Make the project");
+    await this.heading("Laboratory");
+    await this.menu("Projects");
+    await this.tab("People");
+    await this.type("Login name", "bob1");
+    await this.type("Name", "Bob");
+    await this.press("Make known");
+    const link = await page.locator("pre", { hasText: "/password?token=" }).innerText();
+    await this.look.at(page, "somebody new");
+    await this.menu("Projects");
+    await page.getByRole("main").getByRole("link", { name: "Laboratory", exact: true }).click();
+    await this.heading("Laboratory");
+    await this.tab("Members");
+    await this.type("Login name", "bob1");
+    await this.press("Add");
+    await page.getByRole("row").filter({ hasText: "bob1" }).waitFor();
+    // Who is no administrator sees less.
+    const other = await this.browser.window();
+    const bob = new Person(this.browser, this.look, other, link);
+    await bob.choosesPassword();
+    await bob.menu("Projects");
+    if (await other.getByRole("link", { name: "People" }).count()) throw new Error("bob sees all people");
+    await this.look.at(other, "somebody's projects");
+    await other.context().close();
+  }
+
   /** The wizard, with a mistake on the way, until the service runs and says where. */
   async requests(title, parameters) {
     const { page } = this;
@@ -202,7 +249,7 @@ class Person {
 
   /** One that no server can run: it says why. */
   async requestsInVain(title) {
-    await this.chooses("later");
+    await this.chooses("blog");
     await this.places(title);
     await this.page.getByRole("alert").filter({ hasText: "waits" }).first().waitFor();
     await this.look.at(this.page, "a service that waits");

@@ -14,6 +14,9 @@ const PAGES_MIN = 25;
 
 const settings = JSON.parse(fs.readFileSync(process.argv[2], "utf8"));
 
+/** Releases by the references of their products. */
+const release = Object.fromEntries(settings.products.map(([reference, , url]) => [reference, url]));
+
 /** Tells how long each part took: the whole is to stay short. */
 async function step(name, what) {
   const begin = Date.now();
@@ -29,17 +32,21 @@ async function main() {
   const person = new Person(browser, look, page, settings.link);
   try {
     await step("first start, sign in", () => person.comesIn());
-    await step("a dashboard that is empty", () => look.everywhere(page));
+    await step("a dashboard that is empty", () => look.everywhere(page, 1));
     await step("a server, by a token", () => person.registers(node));
-    await step("a release", () => person.supplies("rack1", settings.releases.helloworld));
+    await step("products", async () => {
+      for (const [reference, title, release] of settings.products) await person.catalogues(reference, title, release);
+    });
+    await step("a release", () => person.supplies("rack1", release.helloworld));
     await step("a service", () => person.requests("moon", { Name: "Moon" }));
     await step("its parameters", () => person.changes("moon"));
     await step("stopped, started", () => person.stopsAndStarts("moon"));
     await step("a service of several instances", async () => {
-      await person.supplies("rack1", settings.releases.shop);
+      await person.supplies("rack1", release.shop);
       await person.requestsTree("shop");
     });
-    await step("a service that waits", () => person.requestsInVain("later"));
+    await step("a service that waits", () => person.requestsInVain("blog"));
+    await step("projects, people", () => person.leads());
     await step("account", () => person.minds());
     if (settings.pictures) {
       await step("another server", () => person.registers(other));
