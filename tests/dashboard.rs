@@ -63,6 +63,19 @@ fn a_person_walks_the_whole_dashboard() {
         })
         .collect();
 
+    // The last one has two types; and of the first there is a better release one day.
+    let types = json!({
+        "name": "Blog",
+        "serialisation": "xml",
+        "software-type": {
+            "default": {"title": "A blog", "request": "nothing.json", "index": 0},
+            "mirror": {"title": "A mirror", "description": "Follows a blog", "request": "nothing.json", "index": 1},
+        },
+    });
+    rig.write("releases/site/software.cfg.json", types.to_string());
+    rig.write("releases/site/nothing.json", r#"{"type": "object"}"#);
+    let newer = rig.path().join("releases/newer/software.cfg");
+
     let pictures = std::env::var_os("SLAPOS_SCREENSHOTS").map(|path| project().join(path));
     let settings = json!({
         "url": url,
@@ -72,6 +85,7 @@ fn a_person_walks_the_whole_dashboard() {
         "directory": rig.path().join("home"),
         "builder": target.join("test-builder"),
         "products": products,
+        "newer": newer,
         "pictures": pictures,
         // The last page, when the walk fails.
         "failure": target.join("dashboard-failure.png"),

@@ -79,4 +79,4 @@ class Browser {
   }
 }
 
-module.exports = { Browser, PATIENCE };
+module.exports = { Browser, DESKTOP, PHONE, PATIENCE };

@@ -3,6 +3,8 @@
 const fs = require("node:fs");
 const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
+const { DESKTOP, PHONE } = require("./browser.js");
+
 const WEIGHT_MAX = 100_000; // bytes of a page with all it needs, as they are sent
 const WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
 const COLOURS = ["color-contrast", "link-in-text-block"]; // all that a theme can change
@@ -10,24 +12,28 @@ const COLOURS = ["color-contrast", "link-in-text-block"]; // all that a theme ca
 class Look {
   constructor(browser) {
     this.browser = browser;
-    this.paints = [];
+    this.seen = new Set();
+    this.paints = new Map();
   }
 
   fail(page, name, text) {
     this.browser.problems.push(`${name} (${new URL(page.url()).pathname}): ${text}`);
   }
 
-  /** Holds the page that is shown to all of it, in light and dark. */
+  /** Holds the page that is shown to all of it, on a desktop and a phone, in light and dark; once. */
   async at(page, name) {
-    const phone = page.viewportSize().width < 600;
-    const where = `${name}, ${phone ? "phone" : "desktop"}`;
-    if ((await page.locator("h1").count()) !== 1) this.fail(page, where, "it needs one h1");
-    if (!page.hasScript) return;
-    await this.accessible(page, `${where}, light`, { type: "tag", values: WCAG });
-    await page.emulateMedia({ colorScheme: "dark" });
-    await this.accessible(page, `${where}, dark`, { type: "rule", values: COLOURS });
-    await page.emulateMedia({ colorScheme: "light" });
-    await this.measure(page, where);
+    if (this.seen.has(name) || !page.hasScript) return;
+    this.seen.add(name);
+    if ((await page.locator("h1").count()) !== 1) this.fail(page, name, "it needs one h1");
+    for (const [size, viewport] of Object.entries({ desktop: DESKTOP, phone: PHONE })) {
+      await page.setViewportSize(viewport);
+      await this.accessible(page, `${name}, ${size}, light`, { type: "tag", values: WCAG });
+      await page.emulateMedia({ colorScheme: "dark" });
+      await this.accessible(page, `${name}, ${size}, dark`, { type: "rule", values: COLOURS });
+      await page.emulateMedia({ colorScheme: "light" });
+      await this.measure(page, `${name}, ${size}`);
+    }
+    await page.setViewportSize(DESKTOP);
   }
 
   async accessible(page, where, runOnly) {
@@ -65,33 +71,33 @@ class Look {
     });
     if (found.weight > WEIGHT_MAX) this.fail(page, where, `it weighs ${found.weight} bytes`);
     if (found.wide > 0) this.fail(page, where, `it is ${found.wide} pixels wider than the screen`);
-    if (found.paint) this.paints.push([found.paint, found.weight, where]);
+    if (found.paint) this.paints.set(new URL(page.url()).pathname, [found.paint, found.weight]);
   }
 
   /**
-   * Visits every page that links lead to from those of the menu, one of each kind, and holds it to
-   * everything. Pages that are new are found by themselves. The paths that were visited; no further
-   * than `depth` links away.
+   * Visits every page that links lead to from those of the menu, one of each kind, no further than
+   * `depth` links away, and holds it to everything. Pages that are new are found by themselves. The
+   * windows share the work. The paths that were visited.
    */
-  async everywhere(page, depth = 9) {
+  async everywhere(windows, { name = "", depth = 9 } = {}) {
     const kinds = new Set();
     const paths = [];
-    let next = [["/", 0]];
-    while (next.length > 0) {
-      const [path, far] = next.shift();
-      const kind = kindOf(path);
-      if (kinds.has(kind)) continue;
-      kinds.add(kind);
+    const next = [["/", 0]];
+    const visit = async (page, path, far) => {
       const reply = await page.goto(path);
-      if (reply.status() !== 200) {
-        this.fail(page, path, `answers ${reply.status()}`);
-        continue;
-      }
-      // Asked for something that is no page, such as a certificate.
-      if (!reply.headers()["content-type"].startsWith("text/html")) continue;
+      if (reply.status() !== 200) return this.fail(page, path, `answers ${reply.status()}`);
+      // A link may lead to what is no page, such as a certificate.
+      if (!reply.headers()["content-type"].startsWith("text/html")) return;
       paths.push(path);
-      await this.at(page, kind);
-      if (far < depth) next = next.concat((await this.links(page)).map((link) => [link, far + 1]));
+      if (far < depth) next.push(...(await this.links(page)).map((link) => [link, far + 1]));
+      await this.at(page, `${name}${kindOf(path)}`);
+    };
+    // As many rounds as it takes: what one window finds, another one may visit.
+    while (next.length > 0) {
+      const fresh = next.splice(0).filter(([path]) => !kinds.has(kindOf(path)) && kinds.add(kindOf(path)));
+      await Promise.all(windows.map(async (page) => {
+        for (let one = fresh.shift(); one; one = fresh.shift()) await visit(page, ...one);
+      }));
     }
     return paths;
   }
@@ -104,13 +110,12 @@ class Look {
       .map((link) => link.pathname);
   }
 
-  /** The slowest first paint and the heaviest page, for people. */
+  /** First paints and the heaviest page, for people. */
   summary() {
-    const paints = this.paints.map(([paint]) => paint).sort((a, b) => a - b);
-    const [weight, where] = this.paints.reduce(([most, at], [, bytes, name]) => (bytes > most ? [bytes, name] : [most, at]), [0, ""]);
-    const middle = paints[Math.floor(paints.length / 2)] ?? 0;
-    return `${this.paints.length} looks; first contentful paint ${middle.toFixed(0)} ms in the middle, ` +
-      `${(paints.at(-1) ?? 0).toFixed(0)} ms at most; the heaviest page has ${weight} bytes (${where})`;
+    const paints = [...this.paints.values()].map(([paint]) => paint).sort((a, b) => a - b);
+    const [where, [, weight]] = [...this.paints].reduce((most, one) => (one[1][1] > most[1][1] ? one : most));
+    return `${this.seen.size} looks; first contentful paint ${paints[paints.length >> 1].toFixed(0)} ms in the middle, ` +
+      `${paints.at(-1).toFixed(0)} ms at most; the heaviest page is ${where} with ${weight} bytes`;
   }
 }
 

@@ -186,6 +186,48 @@ class Person {
     await this.page.getByRole("main").getByText(release).first().waitFor();
   }
 
+  /** A server is closed, and opened again. */
+  async tends(server) {
+    const { page } = this;
+    await this.menu("Servers");
+    await page.getByRole("main").getByRole("link", { name: server, exact: true }).click();
+    await this.heading(server);
+    await this.tab("Settings");
+    for (const scope of ["Closed", "Open"]) {
+      await page.getByRole("radio").and(page.locator(`label:has(.badge:text-is("${scope}")) input`)).check();
+      await this.press("Set the scope");
+      await this.shows(this.state(scope));
+    }
+  }
+
+  /** A better release is offered on the page that is open; it is refused. */
+  async refusesUpgrade(title, product, release) {
+    const { page } = this;
+    await this.menu("Software");
+    await page.getByRole("main").getByRole("link", { name: product, exact: true }).click();
+    await this.heading(product);
+    await this.type("Add a release", release);
+    await this.press("Add");
+    await page.getByRole("row").filter({ hasText: release }).waitFor();
+    await this.service(title);
+    await this.shows(this.button("Upgrade"));
+    await this.look.at(page, "an upgrade");
+    await this.press("Not this one");
+    await this.button("Upgrade").waitFor({ state: "detached" });
+  }
+
+  /** A release goes from a server. */
+  async removesRelease(server, release) {
+    const { page } = this;
+    await this.menu("Servers");
+    await page.getByRole("main").getByRole("link", { name: server, exact: true }).click();
+    await this.tab("Releases");
+    const row = page.getByRole("row").filter({ hasText: release });
+    await row.getByRole("link", { name: "Remove" }).click();
+    await this.press("Remove", page.getByRole("dialog"));
+    await row.waitFor({ state: "detached" });
+  }
+
   /** A project, somebody new, and what both have to do with each other. */
   async leads() {
     const { page } = this;
@@ -250,6 +292,10 @@ class Person {
   /** One that no server can run: it says why. */
   async requestsInVain(title) {
     await this.chooses("blog");
+    // Of several types, one is chosen.
+    await this.look.at(this.page, "types");
+    await this.page.getByLabel("A mirror").check();
+    await this.press("Go on");
     await this.places(title);
     await this.page.getByRole("alert").filter({ hasText: "waits" }).first().waitFor();
     await this.look.at(this.page, "a service that waits");

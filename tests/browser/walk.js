@@ -32,8 +32,9 @@ async function main() {
   const person = new Person(browser, look, page, settings.link);
   try {
     await step("first start, sign in", () => person.comesIn());
-    await step("a dashboard that is empty", () => look.everywhere(page, 1));
+    await step("a dashboard that is empty", () => look.everywhere([page], { name: "empty ", depth: 1 }));
     await step("a server, by a token", () => person.registers(node));
+    await step("its scope", () => person.tends("rack1"));
     await step("products", async () => {
       for (const [reference, title, release] of settings.products) await person.catalogues(reference, title, release);
     });
@@ -54,10 +55,10 @@ async function main() {
       return;
     }
     let paths = [];
-    await step("every page, desktop and phone", async () => {
-      const phone = await browser.window({ phone: true, cookies: await Browser.cookies(page) });
-      [paths] = await Promise.all([look.everywhere(page), look.everywhere(phone)]);
-      await phone.context().close();
+    await step("every page", async () => {
+      const second = await browser.window({ cookies: await Browser.cookies(page) });
+      paths = await look.everywhere([page, second]);
+      await second.context().close();
       if (paths.length < PAGES_MIN) throw new Error(`only ${paths.length} pages are found: ${paths}`);
     });
     await step("without JavaScript", async () => {
@@ -69,7 +70,9 @@ async function main() {
       await reader.destroys("mars");
       await plain.context().close();
     });
+    await step("a better release", () => person.refusesUpgrade("moon", "Hello World", settings.newer));
     await step("destroyed", () => person.destroys("moon"));
+    await step("a release that goes", () => person.removesRelease("rack1", release.helloworld));
     await step("themes, signed out", () => person.leaves());
     console.log(`${paths.length} pages; ${look.summary()}`);
   } catch (error) {
