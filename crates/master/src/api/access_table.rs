@@ -649,7 +649,9 @@ fn calls(world: &World, api: Api, name: &str, verb: Verb) -> Option<Vec<(&'stati
             &format!("servers/{node}/settings/capacity"),
             &[("capacity", "")],
         )),
-        "projects" | "people" | "software" | "audit" if verb == Verb::Get => one(query(name, &[])),
+        "projects" | "people" | "software" | "audit" | "health" if verb == Verb::Get => {
+            one(query(name, &[]))
+        }
         "software" => one(form(
             name,
             &[

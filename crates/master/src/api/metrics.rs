@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 
 use super::endpoint::endpoints;
+use super::traffic::Traffic;
 
 /// Upper ends of the classes of durations, in microseconds.
 const BOUNDS_MICROSECONDS: [u64; 10] = [
@@ -29,6 +30,8 @@ pub(crate) struct Metrics {
     /// Requests for what is not in the table, by the class of the answer.
     elsewhere: Counter,
     under_way: AtomicI64,
+    /// The last minutes.
+    pub(crate) traffic: Traffic,
     /// Documents of nodes: answered "not modified", from memory, built.
     pub(crate) documents_unchanged: AtomicU64,
     pub(crate) documents_kept: AtomicU64,
@@ -50,6 +53,7 @@ impl Metrics {
             endpoints: endpoints().map(|_| Counter::default()).collect(),
             elsewhere: Counter::default(),
             under_way: AtomicI64::new(0),
+            traffic: Traffic::new(),
             documents_unchanged: AtomicU64::new(0),
             documents_kept: AtomicU64::new(0),
             documents_built: AtomicU64::new(0),
@@ -68,6 +72,8 @@ impl Metrics {
             .unwrap_or(&self.elsewhere);
         let class = usize::from(status.as_u16() / 100).clamp(2, 5) - 2;
         let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.traffic
+            .answered(status.is_server_error(), microseconds);
         let duration = BOUNDS_MICROSECONDS.partition_point(|bound| *bound < microseconds);
         let counted = [
             counter.by_class.get(class),
@@ -79,6 +85,11 @@ impl Metrics {
         counter
             .microseconds
             .fetch_add(microseconds, Ordering::Relaxed);
+    }
+
+    /// Requests being answered now.
+    pub(crate) fn under_way(&self) -> i64 {
+        self.under_way.load(Ordering::Relaxed)
     }
 
     /// Everything counted; `gauges` are further values: name, help, value.
@@ -114,10 +125,7 @@ impl Metrics {
         );
         line(
             &mut out,
-            format_args!(
-                "slapos_master_requests_under_way {}",
-                self.under_way.load(Ordering::Relaxed)
-            ),
+            format_args!("slapos_master_requests_under_way {}", self.under_way()),
         );
         for (name, help, value) in gauges {
             head(&mut out, name, "gauge", help);

@@ -23,6 +23,7 @@ mod slap;
 mod system;
 #[cfg(test)]
 pub(crate) mod testing;
+mod traffic;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub(crate) use entrance::router;
 pub(crate) use json_rpc::details::actual;
 use metrics::Metrics;
 pub(crate) use network_cache::Cache;
+pub(crate) use system::Load;
+pub(crate) use traffic::SLOT_SECONDS;
 
 /// What the entrance needs to know of the configuration.
 #[derive(Debug, Clone, Default)]

@@ -1,11 +1,13 @@
 //! How the Master is, for load balancers and for monitoring.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::response::Response;
 use slap_server::Problem;
 
 use super::endpoint::handler;
+use super::traffic::Slot;
 use super::{Api, App, Cache, Call, Endpoint, reply};
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[
@@ -13,6 +15,31 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint::get(Api::Public, "readyz", handler!(ready)).public(),
     Endpoint::get(Api::Public, "metrics", handler!(metrics)).operators(),
 ];
+
+/// What this Master does now and did during the last minutes.
+pub(crate) struct Load {
+    /// How long it has run.
+    pub(crate) uptime: Duration,
+    /// Requests being answered.
+    pub(crate) under_way: i64,
+    /// Those who wait to be told of changes.
+    pub(crate) listeners: usize,
+    /// The last minutes in slots of [`super::SLOT_SECONDS`], the latest last.
+    pub(crate) recent: Vec<Slot>,
+}
+
+impl App {
+    /// What this Master does.
+    pub(crate) fn load(&self) -> Load {
+        let traffic = &self.metrics.traffic;
+        Load {
+            uptime: traffic.uptime(),
+            under_way: self.metrics.under_way(),
+            listeners: self.streams.count(),
+            recent: traffic.recent(),
+        }
+    }
+}
 
 /// The process answers.
 async fn healthy(_app: Arc<App>, _call: Call) -> Result<Response, Problem> {

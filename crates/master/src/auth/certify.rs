@@ -4,6 +4,7 @@
 //! kept, sealed: its node asks for it before each processing and is to be given the same one.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::Semaphore;
 
@@ -58,6 +59,11 @@ impl Certifier {
     /// SHA-256 of that certificate, lower-case hexadecimal digits.
     pub fn authority_fingerprint(&self) -> &str {
         &self.authority.facts().fingerprint_sha256_hex
+    }
+
+    /// When the authority's certificate ends: nothing is believed after that.
+    pub fn authority_ends(&self) -> SystemTime {
+        self.authority.facts().not_after
     }
 
     /// A further certificate for a person.

@@ -82,7 +82,8 @@ pub(crate) use sessions::session_id;
 pub use sessions::{Browser, SESSION_LIFE, SessionRecord};
 pub use sql::SqlError;
 pub use standing::{
-    FailingPromise, NodeFilter, NodeState, NodesStanding, ServicesStanding, UsageRecord,
+    FailingPromise, MasterStanding, NodeFilter, NodeState, NodesStanding, ServicesStanding,
+    UsageRecord,
 };
 pub use system::Counts;
 pub use tokens::{Bearer, IssuedToken, NewToken, TOKEN_LIFE, TOKEN_LIFE_MAX, TokenRecord};

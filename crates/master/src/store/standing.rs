@@ -7,6 +7,7 @@ use super::details::like;
 use super::instances;
 use super::listing::known;
 use super::nodes::{self, SELECT_NODE, node_from_row};
+use super::people::check_administrator;
 use super::records::NodeRecord;
 use super::sql::{Connection, Row, SqlError, params};
 use super::{Page, Store, StoreError};
@@ -98,6 +99,35 @@ pub struct NodesStanding {
     pub busy: i64,
 }
 
+/// How everything on this Master stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MasterStanding {
+    /// How many instances there are of each state.
+    pub instances: Vec<(Actual, i64)>,
+    /// Nodes.
+    pub nodes: i64,
+    /// Those that answer.
+    pub alive: i64,
+    /// Those that take nothing new.
+    pub closed: i64,
+    /// Releases that nodes build now.
+    pub building: i64,
+    /// Releases that nodes could not build.
+    pub failed: i64,
+    /// The kind of the database: `SQLite`, `PostgreSQL`.
+    pub database: &'static str,
+    /// How large it is, in bytes.
+    pub database_bytes: i64,
+}
+
+impl MasterStanding {
+    /// The instances of a state.
+    pub fn of(&self, actual: Actual) -> i64 {
+        let mut found = self.instances.iter().filter(|(state, _)| *state == actual);
+        found.next().map_or(0, |(_, count)| *count)
+    }
+}
+
 /// What a node said it used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRecord {
@@ -127,7 +157,7 @@ pub struct FailingPromise {
 /// Promises that fail on a node one is told of.
 const FAILING_MAX: usize = 50;
 
-/// The states in the order of their weight, as [`WORST`] numbers them.
+/// The states in the order of their weight, as `actual_of` numbers them.
 const STATES: [Actual; 7] = [
     Actual::Stopped,
     Actual::Started,
@@ -138,20 +168,28 @@ const STATES: [Actual; 7] = [
     Actual::Error,
 ];
 
-/// The trees of person ?1, who is an administrator if ?2 is 1, each with its worst instance: the rule
-/// of [`Actual::of`] where the database looks.
-const WORST: &str = "SELECT t.id AS id, t.title AS title, MAX(CASE \
-     WHEN i.state = 'destroyed' THEN 2 \
-     WHEN i.placed = 0 AND i.state = 'started' THEN 5 \
-     WHEN i.placed = 0 THEN 0 \
-     WHEN i.status_text LIKE '#error%' THEN 6 \
-     WHEN i.shared = 1 OR (i.reported = i.state AND i.status_at >= i.timestamp) \
-      THEN CASE WHEN i.state = 'started' THEN 1 ELSE 0 END \
-     WHEN i.state = 'stopped' THEN 3 ELSE 4 END) AS worst \
-     FROM tree t JOIN instance i ON i.tree_id = t.id AND i.removed_at IS NULL \
+/// How an instance `i` is, as a number: the rule of [`Actual::of`] where the database looks.
+macro_rules! actual_of {
+    () => {
+        "CASE WHEN i.state = 'destroyed' THEN 2 \
+         WHEN i.placed = 0 AND i.state = 'started' THEN 5 \
+         WHEN i.placed = 0 THEN 0 \
+         WHEN i.status_text LIKE '#error%' THEN 6 \
+         WHEN i.shared = 1 OR (i.reported = i.state AND i.status_at >= i.timestamp) \
+          THEN CASE WHEN i.state = 'started' THEN 1 ELSE 0 END \
+         WHEN i.state = 'stopped' THEN 3 ELSE 4 END"
+    };
+}
+
+/// The trees of person ?1, who is an administrator if ?2 is 1, each with its worst instance.
+const WORST: &str = concat!(
+    "SELECT t.id AS id, t.title AS title, MAX(",
+    actual_of!(),
+    ") AS worst FROM tree t JOIN instance i ON i.tree_id = t.id AND i.removed_at IS NULL \
      WHERE t.person_id = ?1 AND t.archived_at IS NULL AND (?2 = 1 OR EXISTS \
       (SELECT 1 FROM member m WHERE m.project_id = t.project_id AND m.person_id = ?1)) \
-     GROUP BY t.id, t.title";
+     GROUP BY t.id, t.title"
+);
 
 /// Whether the caller sees all nodes, and whose it sees else: the rule of `access` for seeing a node,
 /// where the database looks.
@@ -248,6 +286,59 @@ impl Store {
                     busy: row.int(3)?,
                 },
                 None => NodesStanding::default(),
+            })
+        })
+        .await
+    }
+
+    /// How everything on this Master stands. It looks at every instance.
+    ///
+    /// # Errors
+    /// Only administrators may know.
+    pub async fn master_standing(&self, caller: Caller) -> Result<MasterStanding, StoreError> {
+        self.read(move |sql| {
+            check_administrator(caller, "health of this Master")?;
+            let instances = sql.all(
+                concat!(
+                    "SELECT a.actual, COUNT(*) FROM (SELECT ",
+                    actual_of!(),
+                    " AS actual FROM instance i WHERE i.removed_at IS NULL) AS a \
+                     GROUP BY a.actual ORDER BY a.actual"
+                ),
+                &[],
+            )?;
+            let instances = instances.iter();
+            let instances = instances
+                .map(|row| Ok((actual(row, 0)?, row.int(1)?)))
+                .collect::<Result<_, SqlError>>()?;
+            let mut counts = |statement: &str, columns: usize| -> Result<Vec<i64>, StoreError> {
+                let row = sql.one(statement, &[])?;
+                let number = |column| row.as_ref().map_or(Ok(0), |row| row.int(column));
+                Ok((0..columns).map(number).collect::<Result<_, SqlError>>()?)
+            };
+            let nodes = counts(
+                "SELECT COUNT(*), COALESCE(SUM(alive), 0), \
+                 COALESCE(SUM(CASE scope WHEN 'open' THEN 0 ELSE 1 END), 0) \
+                 FROM node WHERE removed_at IS NULL",
+                3,
+            )?;
+            let releases = counts(
+                "SELECT COALESCE(SUM(CASE reported WHEN 'building' THEN 1 ELSE 0 END), 0), \
+                 COALESCE(SUM(CASE reported WHEN 'error' THEN 1 ELSE 0 END), 0) \
+                 FROM installation WHERE removed_at IS NULL AND state <> 'destroyed'",
+                2,
+            )?;
+            let dialect = sql.dialect();
+            let size = sql.one(dialect.size, &[])?;
+            Ok(MasterStanding {
+                instances,
+                nodes: nodes[0],
+                alive: nodes[1],
+                closed: nodes[2],
+                building: releases[0],
+                failed: releases[1],
+                database: dialect.name,
+                database_bytes: size.map_or(Ok(0), |row| row.int(0))?,
             })
         })
         .await

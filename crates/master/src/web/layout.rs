@@ -23,6 +23,8 @@ pub(super) enum Section {
     Projects,
     /// Who changed what.
     Audit,
+    /// How the Master is.
+    Health,
     /// Who one is here.
     Account,
 }
@@ -56,6 +58,10 @@ const MENU: &[Entry] = &[
     Entry {
         for_administrators: true,
         ..entry(Section::Audit, "audit", Icon::Audit, "Audit")
+    },
+    Entry {
+        for_administrators: true,
+        ..entry(Section::Health, "health", Icon::Health, "Health")
     },
 ];
 

@@ -13,6 +13,7 @@ mod account;
 mod assets;
 mod audit;
 mod form;
+mod health;
 mod icon;
 mod layout;
 mod overview;
@@ -51,6 +52,7 @@ pub(crate) const PAGES: &[&[Endpoint]] = &[
     software::ENDPOINTS,
     projects::ENDPOINTS,
     audit::ENDPOINTS,
+    health::ENDPOINTS,
     account::ENDPOINTS,
 ];
 

@@ -393,11 +393,15 @@ impl Connection {
     pub(crate) fn dialect(&self) -> Dialect {
         match &self.driver {
             Driver::Sqlite(_) => Dialect {
+                name: "SQLite",
+                size: "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
                 key: "INTEGER PRIMARY KEY AUTOINCREMENT",
                 text: "TEXT",
                 keep_keys: "",
             },
             Driver::Postgres(_) => Dialect {
+                name: "PostgreSQL",
+                size: "SELECT pg_database_size(current_database())",
                 key: "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
                 // Whatever language the database is for: texts compare bytewise.
                 text: "TEXT COLLATE \"C\"",
@@ -422,6 +426,10 @@ fn check(params: &[Param<'_>]) -> Result<(), SqlError> {
 /// The parts of a schema in which the databases differ.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dialect {
+    /// What people call the database.
+    pub(crate) name: &'static str,
+    /// Asks how large it is, in bytes.
+    pub(crate) size: &'static str,
     /// The type of a primary key that counts itself and is never used twice: `{KEY}`.
     pub(crate) key: &'static str,
     /// The type of a text: `TEXT`.

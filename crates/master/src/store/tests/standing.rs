@@ -62,6 +62,14 @@ async fn services_stand_as_their_worst_instances(database: TestDatabase) {
     assert_eq!(standing(by_node).await.total(), 0);
     assert!(store.services_standing(Caller::Anonymous).await.is_err());
 
+    // Administrators see the whole Master.
+    let all = store.master_standing(Caller::Master).await.unwrap();
+    assert_eq!((all.nodes, all.alive, all.closed), (1, 1, 0));
+    assert_eq!((all.building, all.failed), (0, 0));
+    assert_eq!((all.of(Actual::Error), all.of(Actual::Waiting)), (1, 1));
+    assert!(all.database_bytes > 0, "{all:?}");
+    assert!(store.master_standing(MANAGER).await.is_err());
+
     // The same as from the instances themselves.
     let whole = store.whole_tree(ALICE, root.tree).await.unwrap();
     let worst = whole.members.iter().map(|(record, _)| {

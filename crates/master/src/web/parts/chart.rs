@@ -25,8 +25,21 @@ pub(in crate::web) fn bar(used: i64, total: i64, words: &str) -> Markup {
     }
 }
 
+/// How a number went, with its name and what it was last; nothing without values.
+pub(in crate::web) fn chart(name: &str, unit: &str, values: &[f64]) -> Option<Markup> {
+    let last = values.last()?;
+    let most = values.iter().copied().fold(0.0, f64::max);
+    let words = format!("{name}: {last:.1} {unit} last, {most:.1} {unit} at most");
+    Some(html! {
+        figure.chart {
+            figcaption { span { (name) } strong { (format!("{last:.1} {unit}")) } }
+            (sparkline(values, &words))
+        }
+    })
+}
+
 /// How a number went, the latest at the right. `words` say what is seen.
-pub(in crate::web) fn sparkline(values: &[f64], words: &str) -> Markup {
+fn sparkline(values: &[f64], words: &str) -> Markup {
     const WIDTH: f64 = 240.0;
     const HEIGHT: f64 = 48.0;
     const EDGE: f64 = 3.0;

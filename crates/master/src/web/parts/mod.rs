@@ -11,7 +11,7 @@ mod time;
 use maud::{Markup, Render, html};
 
 use super::Icon;
-pub(super) use chart::{bar, sparkline};
+pub(super) use chart::{bar, chart};
 pub(super) use events::events;
 pub(super) use form::{Choice, Confirm, Field, choice, confirm, field, problem, search};
 pub(super) use state::{Badge, Tone};

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::super::Icon;
-use super::super::parts::{empty, sparkline};
+use super::super::parts::{chart, empty};
 use crate::store::{NodeRecord, UsageRecord};
 
 /// Reports that are looked at.
@@ -52,18 +52,6 @@ pub(super) fn charts(node: &NodeRecord, reports: &[UsageRecord]) -> Markup {
         div.charts { @for chart in &drawn { (chart) } }
         p.muted { "Averages of each day, over " (reports.len()) " reports." }
     }
-}
-
-fn chart(name: &str, unit: &str, values: &[f64]) -> Option<Markup> {
-    let last = values.last()?;
-    let most = values.iter().copied().fold(0.0, f64::max);
-    let words = format!("{name}: {last:.1} {unit} last, {most:.1} {unit} at most");
-    Some(html! {
-        figure.chart {
-            figcaption { span { (name) } strong { (format!("{last:.1} {unit}")) } }
-            (sparkline(values, &words))
-        }
-    })
 }
 
 /// How much of a resource something used, as a report says it (P 6.12). Reports were read as XML
