@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 
 use super::endpoint::endpoints;
 use super::traffic::Traffic;
+use crate::domain::NodeReference;
 
 /// Upper ends of the classes of durations, in microseconds.
 const BOUNDS_MICROSECONDS: [u64; 10] = [
@@ -194,6 +195,22 @@ impl Metrics {
             line(out, format_args!("{NAME}_sum{{{labels}}} {total}"));
             line(out, format_args!("{NAME}_count{{{labels}}} {sum}"));
         }
+    }
+}
+
+/// A value for each node.
+pub(crate) fn by_node(
+    out: &mut String,
+    name: &str,
+    help: &str,
+    values: impl Iterator<Item = (NodeReference, f64)>,
+) {
+    let mut values = values.peekable();
+    if values.peek().is_some() {
+        head(out, name, "gauge", help);
+    }
+    for (node, value) in values {
+        line(out, format_args!("{name}{{node=\"{node}\"}} {value}"));
     }
 }
 

@@ -7,8 +7,24 @@ use axum::response::Response;
 use slap_server::Problem;
 
 use super::endpoint::handler;
+use super::metrics::by_node;
 use super::traffic::Slot;
 use super::{Api, App, Cache, Call, Endpoint, reply};
+use crate::domain::usage::{CPU_PERCENT, MEMORY_BYTES, quantity};
+
+/// What nodes report of themselves once a day: the name, the help, the resource.
+const USED: [(&str, &str, &str); 2] = [
+    (
+        "slapos_node_cpu_percent",
+        "Load of the processors in percent: average of the last day the node reported.",
+        CPU_PERCENT,
+    ),
+    (
+        "slapos_node_memory_used_bytes",
+        "Memory in use: average of the last day the node reported.",
+        MEMORY_BYTES,
+    ),
+];
 
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     Endpoint::get(Api::Public, "healthz", handler!(healthy)).public(),
@@ -55,7 +71,7 @@ async fn ready(app: Arc<App>, _call: Call) -> Result<Response, Problem> {
 async fn metrics(app: Arc<App>, _call: Call) -> Result<Response, Problem> {
     let counts = app.store.counts().await?;
     let [cached, cached_bytes] = app.cache.as_ref().map_or([0, 0], Cache::gauges);
-    let text = app.metrics.text(&[
+    let mut text = app.metrics.text(&[
         ("slapos_master_nodes", "Compute nodes.", counts.nodes),
         (
             "slapos_master_nodes_alive",
@@ -84,6 +100,14 @@ async fn metrics(app: Arc<App>, _call: Call) -> Result<Response, Problem> {
         ),
         ("slapos_master_cache_bytes", "Their bytes.", cached_bytes),
     ]);
+    let used = app.store.latest_usage().await?;
+    for (name, help, resource) in USED {
+        let values = used.iter().filter_map(|(node, report)| {
+            let value = quantity(report, resource, &node.to_string())?;
+            Some((*node, value))
+        });
+        by_node(&mut text, name, help, values);
+    }
     Ok(reply::with(
         axum::http::StatusCode::OK,
         "text/plain; version=0.0.4; charset=utf-8",

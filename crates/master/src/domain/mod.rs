@@ -11,6 +11,7 @@ pub mod sla;
 mod time;
 pub mod tree;
 pub mod upgrade;
+pub mod usage;
 pub mod waiting;
 pub mod words;
 

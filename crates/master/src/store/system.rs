@@ -1,8 +1,12 @@
 //! What belongs to the Master as a whole: settings that are the same for all Masters on a database,
 //! and how much there is.
 
-use super::sql::params;
+use super::sql::{Row, SqlError, params};
 use super::{Store, StoreError};
+use crate::domain::{NodeKey, NodeReference};
+
+/// Nodes whose usage is told, at most.
+const NODES_MAX: i64 = 10_000;
 
 /// How much there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,6 +55,27 @@ impl Store {
                     "SELECT COUNT(*) FROM partition WHERE instance_id IS NOT NULL",
                 )?,
             })
+        })
+        .await
+    }
+
+    /// What each node said last that it used.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn latest_usage(&self) -> Result<Vec<(NodeReference, String)>, StoreError> {
+        self.read(|sql| {
+            let rows = sql.all(
+                "SELECT n.id, n.kind, u.body FROM node n JOIN usage_report u ON u.id = \
+                 (SELECT MAX(x.id) FROM usage_report x WHERE x.node_id = n.id) \
+                 WHERE n.removed_at IS NULL ORDER BY n.id LIMIT ?1",
+                params![NODES_MAX],
+            )?;
+            let entry = |row: &Row| {
+                let node = NodeKey(row.int(0)?).reference(row.parsed(1)?);
+                Ok((node, row.text(2)?.to_owned()))
+            };
+            Ok(rows.iter().map(entry).collect::<Result<_, SqlError>>()?)
         })
         .await
     }

@@ -128,6 +128,21 @@ async fn busy() -> (World, NodeReference) {
     (world, node)
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_reported_last_is_a_metric() {
+    let (world, _) = busy().await;
+    let (_, admin) = world.rig.person("root", true).await;
+    let text = world.rig.get(&admin, "metrics").await.ok();
+    // The fourteenth day's.
+    for line in [
+        "# TYPE slapos_node_cpu_percent gauge",
+        "slapos_node_cpu_percent{node=\"COMP-1\"} 28.5",
+        "slapos_node_memory_used_bytes{node=\"COMP-1\"} 7516192768",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
 /// The page a form leads to.
 async fn done(world: &World, path: &str, fields: &[(&str, &str)]) -> String {
     let reply = world.rig.send_form(&world.cookie, path, fields).await;
