@@ -177,7 +177,7 @@ fn requests(load: &Load) -> Markup {
                 @if let Some(chart) = chart("Time to answer", "ms on average", &milliseconds) { (chart) }
             }
             p.muted {
-                "The last " (load.recent.len() as u64 * SLOT_SECONDS / 60) " minutes; "
+                "The last " (minutes(load.recent.len() as u64 * SLOT_SECONDS)) "; "
                 (load.under_way) " under way, " (load.listeners) " wait for news. All figures: "
                 code { "metrics" } "."
             }
@@ -229,6 +229,14 @@ fn about(visit: &Visit, standing: &MasterStanding, load: &Load, ends: Timestamp)
         ),
         ("Authority ends", html! { (date(ends)) }),
     ])
+}
+
+/// A time for people.
+fn minutes(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} seconds"),
+        _ => format!("{} minutes", seconds / 60),
+    }
 }
 
 /// Bytes for people.
@@ -309,6 +317,17 @@ mod tests {
             assert!(page.contains(said), "{said}: {page}");
         }
         assert!(!page.contains("All well"));
+    }
+
+    #[test]
+    fn times() {
+        for (seconds, expected) in [
+            (10, "10 seconds"),
+            (119, "119 seconds"),
+            (600, "10 minutes"),
+        ] {
+            assert_eq!(minutes(seconds), expected);
+        }
     }
 
     #[test]

@@ -326,10 +326,15 @@ pub(crate) fn refuse(
         status if status.is_server_error() => ("This did not work", "Nothing was lost. Try again."),
         _ => ("This cannot be done", ""),
     };
+    // That one speaks to programs.
+    let text = match problem.text == Problem::no_such_page().text {
+        true => "There is no such page.".to_owned(),
+        false => sentence(&problem.text),
+    };
     visit.page(title).status(problem.status).show(html! {
         div.empty {
             (Icon::Alert)
-            p role="alert" { (sentence(&problem.text)) }
+            p role="alert" { (text) }
             @if !next.is_empty() { p.muted { (next) } }
             p { a.button href=(visit.to("")) { "Overview" } }
         }
