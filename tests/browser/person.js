@@ -452,6 +452,23 @@ class Person {
     }
   }
 
+  /** The menu of a phone, and a subheader that is wider than it. */
+  async carriesAPhone() {
+    const { page } = this;
+    await page.goto("/");
+    await page.locator(".more > summary").tap();
+    await page.locator(".more .who a").tap();
+    await this.heading("Account");
+    await this.tab("Password");
+    await this.heading("Password");
+    const { width } = page.viewportSize();
+    await until("the part that is shown is in sight", async () => {
+      const { x, width: own } = await page.locator(".tabs [aria-current]").boundingBox();
+      return [x >= 0 && x + own <= width, `it is at ${x}`];
+    });
+    await this.look.measure(page, "a phone");
+  }
+
   /** The three themes in turn, kept on the next page; and out. */
   async leaves() {
     const { page } = this;

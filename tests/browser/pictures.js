@@ -9,16 +9,16 @@ const BYTES_MAX = 150_000; // of one picture: they are kept with the sources
 /** What is shown, and how: [name, where links lead to it, more]. */
 const PICTURES = [
   ["overview", ["Overview"]],
-  ["overview-dark", ["Overview"], { dark: true }],
   ["servers", ["Servers"]],
   ["token", ["Servers", "Token"], { press: "Request a token" }],
   ["server", ["Servers", "rack1", "Releases"], { dark: true }],
   ["services", ["Services"]],
   ["request", ["Services", "Request a service"], { press: "Choose helloworld" }],
   ["service", ["Services", "shop"]],
-  ["service-dialog", ["Services", "moon", "Stop"]],
+  ["service-dialog", ["Services", "moon", "Stop"], { dark: true }],
   ["service-phone", ["Services", "moon"], { phone: true }],
   ["services-phone-dark", ["Services"], { phone: true, dark: true }],
+  ["health", ["Health"]],
   ["software", ["Software", "Hello World", "Parameters"]],
 ];
 

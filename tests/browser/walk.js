@@ -61,6 +61,11 @@ async function main() {
       await second.context().close();
       if (paths.length < PAGES_MIN) throw new Error(`only ${paths.length} pages are found: ${paths}`);
     });
+    await step("on a phone", async () => {
+      const phone = await browser.window({ phone: true, cookies: await Browser.cookies(page) });
+      await new Person(browser, look, phone).carriesAPhone();
+      await phone.context().close();
+    });
     await step("without JavaScript", async () => {
       const plain = await browser.window({ javascript: false, cookies: await Browser.cookies(page) });
       const reader = new Person(browser, look, plain);

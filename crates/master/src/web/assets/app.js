@@ -200,6 +200,8 @@
 
   reveal();
   ages();
+  // A subheader may be wider than a phone.
+  document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest" });
   setInterval(ages, 10000);
   // What was done is said once.
   if (location.search.includes("done=")) {
