@@ -10,10 +10,10 @@ use super::products::{self, ranked};
 use super::projects::check_project;
 use super::records::InstallationRecord;
 use super::sql::{Connection, Row, SqlError, params};
-use super::standing::sees;
+use super::standing::{project_named, sees};
 use super::{Page, ProductRecord, Store, StoreError};
 use crate::domain::access::{self, Action, Caller};
-use crate::domain::{NodeKey, ProductKey, ProjectKey, Refusal, Timestamp};
+use crate::domain::{NodeKey, ProductKey, ProjectKey, Refusal, ReleaseKey, Timestamp};
 
 /// How far instances are counted: more than this many is said as one more.
 pub const INSTANCES_COUNTED: i64 = 1_000;
@@ -34,11 +34,11 @@ pub struct Deployed {
 }
 
 impl Deployed {
+    /// Adds nodes; instances are counted by themselves.
     fn add(&mut self, more: Deployed) {
         self.nodes += more.nodes;
         self.installed += more.installed;
         self.failed += more.failed;
-        self.instances = (self.instances + more.instances).min(INSTANCES_COUNTED + 1);
     }
 }
 
@@ -111,31 +111,52 @@ fn on_nodes(
 }
 
 /// Instances of a release in a project that have a place, as far as they are counted.
-fn instances(sql: &mut Connection, project: i64, release: i64) -> Result<i64, StoreError> {
+fn instances(
+    sql: &mut Connection,
+    project: ProjectKey,
+    release: ReleaseKey,
+) -> Result<i64, StoreError> {
     let row = sql.one(
         "SELECT COUNT(*) FROM (SELECT 1 FROM instance WHERE project_id = ?1 AND release_id = ?2 \
          AND shared = 0 AND placed = 1 AND removed_at IS NULL LIMIT ?3) AS counted",
-        params![project, release, INSTANCES_COUNTED + 1],
+        params![project.0, release.0, INSTANCES_COUNTED + 1],
     )?;
     Ok(row.map_or(Ok(0), |row| row.int(0))?)
 }
 
-/// Where each release of a product is, the best one first, with their URLs.
+/// Instances of any release of a product that have a place, as far as they are counted.
+fn instances_of(
+    sql: &mut Connection,
+    product: ProductKey,
+    project: ProjectKey,
+) -> Result<i64, StoreError> {
+    let row = sql.one(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM product_release pr JOIN instance i \
+          ON i.project_id = ?2 AND i.release_id = pr.release_id AND i.shared = 0 \
+          AND i.placed = 1 AND i.removed_at IS NULL \
+         WHERE pr.product_id = ?1 LIMIT ?3) AS counted",
+        params![product.0, project.0, INSTANCES_COUNTED + 1],
+    )?;
+    Ok(row.map_or(Ok(0), |row| row.int(0))?)
+}
+
+/// Where each release of a product is, the best one first, with their URLs; their instances are not
+/// counted.
 fn deployed(
     sql: &mut Connection,
     product: ProductKey,
     project: ProjectKey,
     on_nodes: &HashMap<(i64, i64), Deployed>,
     now: Timestamp,
-) -> Result<Vec<(String, Deployed)>, StoreError> {
+) -> Result<Vec<(ReleaseKey, String, Deployed)>, StoreError> {
     let (ranked, mut urls) = ranked(sql, product, now)?;
     let mut found = Vec::with_capacity(ranked.len());
     for dated in ranked {
         let release = dated.release;
         let place = (project.0, release.0);
-        let mut deployed = on_nodes.get(&place).copied().unwrap_or_default();
-        deployed.instances = instances(sql, project.0, release.0)?;
-        found.push((urls.remove(&release).unwrap_or_default(), deployed));
+        let deployed = on_nodes.get(&place).copied().unwrap_or_default();
+        let url = urls.remove(&release).unwrap_or_default();
+        found.push((release, url, deployed));
     }
     Ok(found)
 }
@@ -163,8 +184,8 @@ fn gate(
 }
 
 impl Store {
-    /// A page of the products the caller may see whose reference or title contains a text, by project
-    /// and reference.
+    /// A page of the products the caller may see whose reference or title contains a text, or whose
+    /// project's reference it is, by project and reference.
     ///
     /// # Errors
     /// [`StoreError::Refused`] for a caller nobody knows.
@@ -183,14 +204,16 @@ impl Store {
                  JOIN project o ON o.id = p.project_id AND o.closed_at IS NULL \
                  WHERE (?1 = 1 OR EXISTS (SELECT 1 FROM member m \
                    WHERE m.project_id = p.project_id AND m.person_id = ?2)) \
-                 AND (LOWER(p.reference) LIKE ?3 ESCAPE '\\' OR LOWER(p.title) LIKE ?3 ESCAPE '\\') \
+                 AND (LOWER(p.reference) LIKE ?3 ESCAPE '\\' OR LOWER(p.title) LIKE ?3 ESCAPE '\\' \
+                  OR p.project_id = ?6) \
                  ORDER BY p.project_id, p.reference LIMIT ?4 OFFSET ?5",
                 params![
                     all,
                     person,
                     format!("%{}%", like(&text.trim().to_lowercase())),
                     page.limit,
-                    page.skip
+                    page.skip,
+                    project_named(&text)
                 ],
             )?;
             let on_nodes = on_nodes(sql, caller)?;
@@ -199,16 +222,17 @@ impl Store {
                 let (key, project) = (ProductKey(row.int(0)?), ProjectKey(row.int(3)?));
                 let releases = deployed(sql, key, project, &on_nodes, now)?;
                 let mut all = Deployed::default();
-                for (_, deployed) in &releases {
+                for (_, _, deployed) in &releases {
                     all.add(*deployed);
                 }
+                all.instances = instances_of(sql, key, project)?;
                 found.push(ProductState {
                     key,
                     project,
                     reference: row.text(1)?.to_owned(),
                     title: row.text(2)?.to_owned(),
                     releases: releases.len(),
-                    best: releases.into_iter().next().map(|(url, _)| url),
+                    best: releases.into_iter().next().map(|(_, url, _)| url),
                     deployed: all,
                 });
             }
@@ -230,10 +254,17 @@ impl Store {
         self.read(move |sql| {
             let (row, project, is_managed) = gate(sql, caller, key)?;
             let on_nodes = on_nodes(sql, caller)?;
-            let deployed = deployed(sql, key, project, &on_nodes, now)?;
+            let mut found = Vec::new();
+            for (release, _, deployed) in deployed(sql, key, project, &on_nodes, now)? {
+                let instances = instances(sql, project, release)?;
+                found.push(Deployed {
+                    instances,
+                    ..deployed
+                });
+            }
             Ok(ProductDetail {
                 product: products::record(sql, &row, project, now)?,
-                deployed: deployed.into_iter().map(|(_, deployed)| deployed).collect(),
+                deployed: found,
                 is_managed,
             })
         })

@@ -9,13 +9,15 @@ use slap_server::promises::Promise;
 use super::documents::{installation_from_row, installations, on_node};
 use super::instances::{self, select_instances};
 use super::listing::{known, see_tree, status};
+use super::projects::check_project;
 use super::records::{Address, InstallationRecord, InstanceRecord, NodeRecord, Status};
 use super::sql::{Connection, Row, SqlError, params};
 use super::{Page, Store, StoreError, nodes, placement};
 use crate::domain::access::{self, Action, Caller, Verdict};
 use crate::domain::upgrade::{DecisionState, UpgradePolicy};
 use crate::domain::{
-    InstanceKey, NodeKey, NodeReference, PersonKey, ProjectKey, Refusal, Timestamp, TreeKey,
+    InstanceKey, NodeKey, NodeReference, PersonKey, ProductKey, ProjectKey, Refusal, Role,
+    Timestamp, TreeKey,
 };
 
 /// Instances of a tree one is told of at most.
@@ -133,6 +135,42 @@ impl TreeFilter {
     }
 }
 
+/// Whose services are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TreesOf {
+    /// The calling person's own, or the one an instance belongs to.
+    Caller,
+    /// Those in a project that the caller may see.
+    Project(ProjectKey),
+    /// Those of them with an instance of a release of this product, which is of that project.
+    Product(ProductKey, ProjectKey),
+}
+
+impl TreesOf {
+    /// What has to hold about the tree `t`, where ?1 is the caller or its tree and ?2 whether it sees
+    /// all that is there: the rule of `access` for seeing an instance, where the database looks.
+    /// ?6 and ?7 are the project and the product.
+    fn condition(self, caller: Caller) -> &'static str {
+        match (self, caller) {
+            (TreesOf::Caller, Caller::Instance { .. }) => {
+                "t.id = ?1 AND ?2 = 0 AND ?6 = 0 AND ?7 = 0"
+            }
+            (TreesOf::Caller, _) => {
+                "t.person_id = ?1 AND ?6 = 0 AND ?7 = 0 AND (?2 = 1 OR EXISTS (SELECT 1 FROM member m \
+                 WHERE m.project_id = t.project_id AND m.person_id = ?1))"
+            }
+            (TreesOf::Project(_), _) => {
+                "t.project_id = ?6 AND ?7 = 0 AND (?2 = 1 OR t.person_id = ?1)"
+            }
+            (TreesOf::Product(..), _) => {
+                "t.project_id = ?6 AND (?2 = 1 OR t.person_id = ?1) AND EXISTS (SELECT 1 \
+                 FROM instance u JOIN product_release pr ON pr.release_id = u.release_id \
+                 AND pr.product_id = ?7 WHERE u.tree_id = t.id AND u.removed_at IS NULL)"
+            }
+        }
+    }
+}
+
 /// A tree in a list, with how its instances are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeState {
@@ -140,6 +178,8 @@ pub struct TreeState {
     pub key: TreeKey,
     /// Its title.
     pub title: String,
+    /// The login of its owner.
+    pub owner: String,
     /// Its project.
     pub project: ProjectKey,
     /// The release of its root.
@@ -307,14 +347,15 @@ impl Store {
         .await
     }
 
-    /// The calling person's own trees, as [`Store::list_trees`] lists them, whose titles contain a
-    /// text; with how their instances are.
+    /// Trees that are not archived whose titles contain a text, in the order of their titles; with how
+    /// their instances are.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] for a caller nobody knows.
+    /// [`StoreError::Refused`] for a caller nobody knows, and for who may not see the project.
     pub async fn tree_states(
         &self,
         caller: Caller,
+        of: TreesOf,
         title: String,
         filter: TreeFilter,
         page: Page,
@@ -323,7 +364,7 @@ impl Store {
         self.read(move |sql| {
             known(caller, "instance tree")?;
             let pattern = format!("%{}%", like(&title.to_lowercase()));
-            let mut trees = page_of_trees(sql, caller, &pattern, filter, page)?;
+            let mut trees = page_of_trees(sql, caller, of, &pattern, filter, page)?;
             let mut reasons = 0;
             for chunk in trees.chunks_mut(CHUNK) {
                 let keys: Vec<i64> = chunk.iter().map(|tree| tree.key.0).collect();
@@ -403,39 +444,54 @@ pub(super) fn like(text: &str) -> String {
 fn page_of_trees(
     sql: &mut Connection,
     caller: Caller,
+    of: TreesOf,
     pattern: &str,
     filter: TreeFilter,
     page: Page,
 ) -> Result<Vec<TreeState>, StoreError> {
-    let (whose, key, administrator) = match caller {
+    let (project, product) = match of {
+        TreesOf::Caller => (ProjectKey(0), ProductKey(0)),
+        TreesOf::Project(project) => (project, ProductKey(0)),
+        TreesOf::Product(product, project) => (project, product),
+    };
+    let of_caller = of == TreesOf::Caller;
+    if !of_caller {
+        check_project(sql, caller, Action::SeeProject, project)?;
+    }
+    let (key, all) = match caller {
         Caller::Person {
             person,
             administrator,
-        } => (
-            "t.person_id = ?1 AND (?2 = 1 OR EXISTS (SELECT 1 FROM member m \
-              WHERE m.project_id = t.project_id AND m.person_id = ?1))",
-            person.0,
-            administrator,
-        ),
-        Caller::Instance { tree, .. } => ("t.id = ?1 AND ?2 = 0", tree.0, false),
-        Caller::Anonymous | Caller::Node(_) | Caller::Master => return Ok(Vec::new()),
+        } => {
+            let manages =
+                !of_caller && instances::role_of(sql, caller, project)? == Some(Role::Manager);
+            (person.0, administrator || manages)
+        }
+        Caller::Instance { tree, .. } if of_caller => (tree.0, false),
+        Caller::Master if !of_caller => (0, true),
+        _ => return Ok(Vec::new()),
     };
+    let whose = of.condition(caller);
     let condition = filter.condition();
     let rows = sql.all(
         &format!(
-            "SELECT t.id, t.title, t.project_id, r.url, i.state, t.created_at FROM tree t \
+            "SELECT t.id, t.title, t.project_id, r.url, i.state, t.created_at, w.login FROM tree t \
+             JOIN person w ON w.id = t.person_id \
              JOIN instance i ON i.tree_id = t.id AND i.title = t.title \
               AND i.requester_id IS NULL AND i.removed_at IS NULL \
              JOIN release r ON r.id = i.release_id \
              WHERE {whose} AND t.archived_at IS NULL AND LOWER(t.title) LIKE ?3 ESCAPE '\\' \
              {condition}ORDER BY t.title, t.id LIMIT ?4 OFFSET ?5"
         ),
-        params![key, administrator, pattern, page.limit, page.skip],
+        params![
+            key, all, pattern, page.limit, page.skip, project.0, product.0
+        ],
     )?;
     let line = |row: &Row| {
         Ok(TreeState {
             key: TreeKey(row.int(0)?),
             title: row.text(1)?.to_owned(),
+            owner: row.text(6)?.to_owned(),
             project: ProjectKey(row.int(2)?),
             release: row.text(3)?.to_owned(),
             state: row.parsed(4)?,

@@ -65,7 +65,7 @@ pub use changes::Changes;
 pub use check::Contradiction;
 pub use deployed::{Deployed, INSTANCES_COUNTED, LooseRelease, ProductDetail, ProductState};
 pub use details::{
-    InstalledOn, MemberState, PartitionState, TreeFilter, TreeState, WholeNode, WholeTree,
+    InstalledOn, MemberState, PartitionState, TreeFilter, TreeState, TreesOf, WholeNode, WholeTree,
 };
 pub use error::{OpenError, StoreError};
 pub use history::{EventQuery, EventRecord};

@@ -9,6 +9,7 @@ use super::audit::audit;
 use super::lifecycle;
 use super::projects::{check_open, check_project, projects_of};
 use super::sql::{Connection, Row, SqlError, params};
+use super::writer::Tx;
 use super::{Store, StoreError};
 use crate::domain::access::{self, Action, Caller, Facts};
 use crate::domain::upgrade::{self, Dated};
@@ -226,6 +227,95 @@ fn check_name(what: &str, text: &str) -> Result<(), Refusal> {
     }
 }
 
+/// Makes a product, or gives one there is this title, if one is given.
+fn put_product(
+    tx: &mut Tx<'_>,
+    caller: Caller,
+    project: ProjectKey,
+    reference: &str,
+    title: Option<&str>,
+) -> Result<ProductKey, StoreError> {
+    check_project(tx.sql(), caller, Action::ManageProject, project)?;
+    check_open(tx.sql(), project)?;
+    check_name("reference", reference)?;
+    if title.is_none()
+        && let Some(product) = known(tx.sql(), project, reference)?
+    {
+        return Ok(product.key);
+    }
+    let title = title.unwrap_or(reference);
+    check_name("title", title)?;
+    let now = tx.now();
+    let key = tx.insert(
+        "INSERT INTO product (project_id, reference, title, created_at) \
+         VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (project_id, reference) DO UPDATE SET title = excluded.title \
+         RETURNING id",
+        params![project.0, reference, title, now.0],
+    )?;
+    audit(
+        tx,
+        caller,
+        "create_product",
+        reference,
+        Some(project),
+        json!({"title": title}),
+    )?;
+    Ok(ProductKey(key))
+}
+
+/// Adds a release to a product, or changes its date.
+fn put_release(
+    tx: &mut Tx<'_>,
+    caller: Caller,
+    product: &Known,
+    reference: &str,
+    url: &slap::ReleaseUrl,
+    effective_at: Option<Timestamp>,
+) -> Result<(), StoreError> {
+    let release = lifecycle::release_key(tx, url.as_str())?;
+    let other = tx.one(
+        "SELECT p.reference FROM product_release pr JOIN product p ON p.id = pr.product_id \
+         WHERE pr.release_id = ?1 AND p.project_id = ?2 AND p.id <> ?3 LIMIT 1",
+        params![release, product.project.0, product.key.0],
+    )?;
+    if let Some(row) = other {
+        return Err(Refusal::Conflict(format!(
+            "{url} is a release of the product {:?} already, and belongs to one only",
+            row.text(0)?
+        ))
+        .into());
+    }
+    let count = tx
+        .one(
+            "SELECT COUNT(*) FROM product_release WHERE product_id = ?1",
+            params![product.key.0],
+        )?
+        .map_or(Ok(0), |row| row.int(0))?;
+    if count >= RELEASES_MAX {
+        return Err(Refusal::TooMany(format!(
+            "{reference:?} has {count} releases: take out those nobody uses any more"
+        ))
+        .into());
+    }
+    let now = tx.now();
+    tx.execute(
+        "INSERT INTO product_release (product_id, release_id, effective_at, created_at) \
+         VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (product_id, release_id) DO UPDATE SET \
+         effective_at = excluded.effective_at",
+        params![product.key.0, release, effective_at.map(|at| at.0), now.0],
+    )?;
+    audit(
+        tx,
+        caller,
+        "add_release",
+        reference,
+        Some(product.project),
+        json!({"release": url.as_str(), "effective": effective_at.map(|at| at.seconds())}),
+    )
+}
+
 impl Store {
     /// The URLs of a product's releases, the best one first: what
     /// `getSoftwareReleaseListFromSoftwareProduct` answers. Empty for a product nobody knows. Where
@@ -317,30 +407,35 @@ impl Store {
         reference: String,
         title: String,
     ) -> Result<ProductKey, StoreError> {
-        self.write(move |tx| {
-            check_project(tx.sql(), caller, Action::ManageProject, project)?;
-            check_open(tx.sql(), project)?;
-            check_name("reference", &reference)?;
-            check_name("title", &title)?;
-            let now = tx.now();
-            let key = tx.insert(
-                "INSERT INTO product (project_id, reference, title, created_at) \
-                 VALUES (?1, ?2, ?3, ?4) \
-                 ON CONFLICT (project_id, reference) DO UPDATE SET title = excluded.title \
-                 RETURNING id",
-                params![project.0, reference.as_str(), title.as_str(), now.0],
-            )?;
-            audit(
-                tx,
-                caller,
-                "create_product",
-                &reference,
-                Some(project),
-                json!({"title": title}),
-            )?;
-            Ok(ProductKey(key))
-        })
-        .await
+        self.write(move |tx| put_product(tx, caller, project, &reference, Some(&title)))
+            .await
+    }
+
+    /// Makes a product with its first release, or adds the release to one there is. The title of one
+    /// there is stays, unless another one is given; a new one is called by its reference.
+    ///
+    /// # Errors
+    /// As [`Store::create_product`] and [`Store::add_release`]; nothing is changed then.
+    pub async fn catalogue(
+        &self,
+        caller: Caller,
+        project: ProjectKey,
+        reference: String,
+        title: Option<String>,
+        release: Option<slap::ReleaseUrl>,
+    ) -> Result<ProductKey, StoreError> {
+        let key = self
+            .write(move |tx| {
+                let key = put_product(tx, caller, project, &reference, title.as_deref())?;
+                if let Some(url) = &release {
+                    let product = Known { key, project };
+                    put_release(tx, caller, &product, &reference, url, None)?;
+                }
+                Ok(key)
+            })
+            .await?;
+        self.review_upgrades().await?;
+        Ok(key)
     }
 
     /// Adds a release to a product, or changes its date. Trees that use an older one are offered it:
@@ -359,47 +454,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.write(move |tx| {
             let product = managed(tx.sql(), caller, project, &reference)?;
-            let release = lifecycle::release_key(tx, url.as_str())?;
-            let other = tx.one(
-                "SELECT p.reference FROM product_release pr JOIN product p ON p.id = pr.product_id \
-                 WHERE pr.release_id = ?1 AND p.project_id = ?2 AND p.id <> ?3 LIMIT 1",
-                params![release, project.0, product.key.0],
-            )?;
-            if let Some(row) = other {
-                return Err(Refusal::Conflict(format!(
-                    "{url} is a release of the product {:?} already, and belongs to one only",
-                    row.text(0)?
-                ))
-                .into());
-            }
-            let count = tx
-                .one(
-                    "SELECT COUNT(*) FROM product_release WHERE product_id = ?1",
-                    params![product.key.0],
-                )?
-                .map_or(Ok(0), |row| row.int(0))?;
-            if count >= RELEASES_MAX {
-                return Err(Refusal::TooMany(format!(
-                    "{reference:?} has {count} releases: take out those nobody uses any more"
-                ))
-                .into());
-            }
-            let now = tx.now();
-            tx.execute(
-                "INSERT INTO product_release (product_id, release_id, effective_at, created_at) \
-                 VALUES (?1, ?2, ?3, ?4) \
-                 ON CONFLICT (product_id, release_id) DO UPDATE SET \
-                 effective_at = excluded.effective_at",
-                params![product.key.0, release, effective_at.map(|at| at.0), now.0],
-            )?;
-            audit(
-                tx,
-                caller,
-                "add_release",
-                &reference,
-                Some(product.project),
-                json!({"release": url.as_str(), "effective": effective_at.map(|at| at.seconds())}),
-            )
+            put_release(tx, caller, &product, &reference, &url, effective_at)
         })
         .await?;
         self.review_upgrades().await

@@ -7,6 +7,7 @@ use super::details::like;
 use super::listing::known;
 use super::people::{PAGE_MAX, check_acts_for, check_administrator, person_by_login, plain_line};
 use super::sql::{Connection, Row, SqlError, params};
+use super::standing::project_named;
 use super::{Page, Store, StoreError};
 use crate::domain::access::{self, Action, Caller, Facts};
 use crate::domain::{Login, PersonKey, ProjectKey, Refusal, Role, Timestamp};
@@ -145,7 +146,6 @@ fn states(
         Caller::Person { person, .. } => person.0,
         _ => 0,
     };
-    let named: Option<ProjectKey> = text.trim().to_ascii_uppercase().parse().ok();
     let rows = sql.all(
         "SELECT p.id, p.title, m.role, p.closed_at, p.created_at, \
          (SELECT COUNT(*) FROM member a WHERE a.project_id = p.id), \
@@ -161,7 +161,7 @@ fn states(
             person,
             everything,
             format!("%{}%", like(&text.to_lowercase())),
-            named.map_or(0, |key| key.0),
+            project_named(text),
             only.map_or(0, |key| key.0),
             page.limit,
             page.skip

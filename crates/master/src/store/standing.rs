@@ -12,7 +12,9 @@ use super::records::NodeRecord;
 use super::sql::{Connection, Row, SqlError, params};
 use super::{Page, Store, StoreError};
 use crate::domain::access::{self, Action, Caller, Verdict};
-use crate::domain::{InstanceKey, NodeReference, PersonKey, Refusal, Timestamp, TreeKey};
+use crate::domain::{
+    InstanceKey, NodeReference, PersonKey, ProjectKey, Refusal, Timestamp, TreeKey,
+};
 
 /// Services that need attention one is told of.
 const ATTENTION_MAX: i64 = 8;
@@ -205,6 +207,12 @@ pub(super) fn sees(caller: Caller) -> (bool, i64, i64) {
     }
 }
 
+/// The project whose reference a text is; 0, which is nobody's key, for another text.
+pub(super) fn project_named(text: &str) -> i64 {
+    let named = text.trim().to_ascii_uppercase().parse::<ProjectKey>();
+    named.map_or(0, |key| key.0)
+}
+
 fn actual(row: &Row, column: usize) -> Result<Actual, SqlError> {
     let number = usize::try_from(row.int(column)?).unwrap_or(usize::MAX);
     Ok(STATES.get(number).copied().unwrap_or(Actual::Error))
@@ -344,8 +352,8 @@ impl Store {
         .await
     }
 
-    /// The nodes the caller may see whose title contains a text, or whose reference it is, oldest
-    /// first.
+    /// The nodes the caller may see whose title contains a text, or whose reference it is or that of
+    /// their project, oldest first.
     ///
     /// # Errors
     /// [`StoreError::Refused`] for a caller nobody knows.
@@ -363,12 +371,13 @@ impl Store {
                 let pattern = format!("%{}%", like(&text.to_lowercase()));
                 let named = text.trim().to_ascii_uppercase().parse::<NodeReference>();
                 let named = named.map_or(0, |node| node.key.0);
+                let project = project_named(&text);
                 let rows = sql.all(
                     &format!(
                         "{SELECT_NODE} WHERE n.removed_at IS NULL AND (?1 = 1 OR n.id = ?3 OR EXISTS \
                           (SELECT 1 FROM member m \
                            WHERE m.project_id = n.project_id AND m.person_id = ?2)) \
-                         AND (LOWER(n.title) LIKE ?4 ESCAPE '\\' OR n.id = ?5) \
+                         AND (LOWER(n.title) LIKE ?4 ESCAPE '\\' OR n.id = ?5 OR n.project_id = ?9) \
                          AND CASE ?6 WHEN 'online' THEN n.alive WHEN 'silent' THEN 1 - n.alive \
                           WHEN 'closed' THEN CASE n.scope WHEN 'open' THEN 0 ELSE 1 END \
                           ELSE 1 END = 1 \
@@ -382,7 +391,8 @@ impl Store {
                         named,
                         filter.as_str(),
                         page.limit,
-                        page.skip
+                        page.skip,
+                        project
                     ],
                 )?;
                 let mut found = Vec::with_capacity(rows.len());

@@ -346,9 +346,10 @@ pub(crate) fn refuse(
 fn told(error: StoreError) -> Result<(StatusCode, String), Problem> {
     let problem = Problem::from(error);
     match problem.status {
-        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::CONFLICT => {
-            Ok((problem.status, sentence(&problem.text)))
-        }
+        StatusCode::BAD_REQUEST
+        | StatusCode::NOT_FOUND
+        | StatusCode::CONFLICT
+        | StatusCode::TOO_MANY_REQUESTS => Ok((problem.status, sentence(&problem.text))),
         _ => Err(problem),
     }
 }

@@ -15,7 +15,7 @@ use crate::domain::upgrade::Answer as Reply;
 use crate::domain::{Timestamp, TreeKey};
 use crate::store::{
     EventQuery, EventRecord, InstallationRecord, InstanceRecord, MemberState, NodeRecord, Page,
-    Status, Texts, TreeFilter, TreeState, WholeTree,
+    Status, Texts, TreeFilter, TreeState, TreesOf, WholeTree,
 };
 
 /// Trees in one answer, if nothing else is asked for, and at most.
@@ -164,7 +164,7 @@ pub(super) async fn trees(app: &App, call: &Call, input: &Input) -> Answer {
     let title = input.optional("title").unwrap_or_default().to_owned();
     let trees = app
         .store
-        .tree_states(call.caller, title, TreeFilter::All, page)
+        .tree_states(call.caller, TreesOf::Caller, title, TreeFilter::All, page)
         .await
         .map_err(|failure| error(failure.into()))?;
     Ok(answer::list(

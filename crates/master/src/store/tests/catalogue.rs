@@ -1,11 +1,14 @@
 //! What there is: projects with how much is in them, products with where their releases are.
 
 use super::*;
-use crate::store::{Deployed, LooseRelease};
+use crate::domain::ProductKey;
+use crate::store::{Deployed, LooseRelease, TreeFilter, TreesOf};
 
 for_each_database!(
     projects_are_listed_with_what_is_in_them,
     products_are_listed_with_where_they_are,
+    services_of_a_project_and_a_product_are_for_who_may_see_them,
+    a_product_is_made_with_its_release_or_not_at_all,
 );
 
 const ROOT: Caller = Caller::Person {
@@ -237,10 +240,7 @@ async fn products_are_listed_with_where_they_are(database: TestDatabase) {
             .product_installations(stranger, shop, all)
             .await
             .map(|_| ()),
-        store
-            .product_detail(ROOT, crate::domain::ProductKey(99))
-            .await
-            .map(|_| ()),
+        store.product_detail(ROOT, ProductKey(99)).await.map(|_| ()),
     ] {
         let refused = refused.unwrap_err();
         assert!(
@@ -248,4 +248,110 @@ async fn products_are_listed_with_where_they_are(database: TestDatabase) {
             "{refused}"
         );
     }
+}
+
+async fn services_of_a_project_and_a_product_are_for_who_may_see_them(database: TestDatabase) {
+    let world = with_root(database).await;
+    let store = &world.store;
+    world.node("n", 2).await;
+    world.placed(ALICE, wanted("web")).await;
+    world.placed(BOB, wanted("shop")).await;
+    let other = Wanted {
+        release: ReleaseUrl::new(NEXT).unwrap(),
+        ..wanted("waits")
+    };
+    world.request(BOB, other).await;
+    let product = async |reference: &str, url: &str| {
+        let url = ReleaseUrl::new(url).unwrap();
+        let made = store.catalogue(MANAGER, PROJECT, reference.to_owned(), None, Some(url));
+        TreesOf::Product(made.await.unwrap(), PROJECT)
+    };
+    let (first, next) = (product("first", RELEASE).await, product("next", NEXT).await);
+    let nothing = TreesOf::Product(ProductKey(99), PROJECT);
+    let project = TreesOf::Project(PROJECT);
+    let list = async |caller, of, page| {
+        let found = store.tree_states(caller, of, String::new(), TreeFilter::All, page);
+        let found = found.await.unwrap().into_iter();
+        found
+            .map(|tree| format!("{} of {}", tree.title, tree.owner))
+            .collect::<Vec<_>>()
+    };
+    let all = Page::first(9);
+    let (web, shop, waits) = ("web of alice", "shop of bob", "waits of bob");
+    for (caller, of, expected) in [
+        (ALICE, project, vec![web]),
+        (BOB, project, vec![shop, waits]),
+        (MANAGER, project, vec![shop, waits, web]),
+        (ROOT, project, vec![shop, waits, web]),
+        (Caller::Master, project, vec![shop, waits, web]),
+        (ALICE, first, vec![web]),
+        (MANAGER, first, vec![shop, web]),
+        (MANAGER, next, vec![waits]),
+        (ALICE, next, vec![]),
+        (ROOT, nothing, vec![]),
+        (MANAGER, TreesOf::Caller, vec![]),
+        (ROOT, TreesOf::Caller, vec![]),
+        (BOB, TreesOf::Caller, vec![shop, waits]),
+    ] {
+        assert_eq!(list(caller, of, all).await, expected, "{caller:?} {of:?}");
+    }
+    let second = Page { skip: 1, limit: 1 };
+    assert_eq!(list(MANAGER, project, second).await, [waits]);
+    let upgradable = store
+        .tree_states(MANAGER, project, "S".to_owned(), TreeFilter::Waiting, all)
+        .await
+        .unwrap();
+    assert_eq!(upgradable.len(), 1);
+    assert!(upgradable[0].waiting.is_some());
+    for (caller, of) in [
+        (person(77), project),
+        (person(77), first),
+        (Caller::Anonymous, project),
+        (ROOT, TreesOf::Project(ProjectKey(77))),
+    ] {
+        let refused = store.tree_states(caller, of, String::new(), TreeFilter::All, all);
+        assert!(refused.await.is_err(), "{caller:?} {of:?}");
+    }
+}
+
+async fn a_product_is_made_with_its_release_or_not_at_all(database: TestDatabase) {
+    let world = with_root(database).await;
+    let store = &world.store;
+    let put = async |caller, reference: &str, title: Option<&str>, url: Option<&str>| {
+        let url = url.map(|url| ReleaseUrl::new(url).unwrap());
+        let title = title.map(str::to_owned);
+        store
+            .catalogue(caller, PROJECT, reference.to_owned(), title, url)
+            .await
+    };
+    let titles = async || {
+        let found = store.products(ROOT, None).await.unwrap().into_iter();
+        found
+            .map(|product| (product.reference, product.title, product.releases.len()))
+            .collect::<Vec<_>>()
+    };
+    let line =
+        |reference: &str, title: &str, releases| (reference.to_owned(), title.to_owned(), releases);
+    let shop = put(MANAGER, "shop", Some("A Shop"), Some(RELEASE))
+        .await
+        .unwrap();
+    assert_eq!(put(MANAGER, "shop", None, Some(NEXT)).await.unwrap(), shop);
+    assert_eq!(titles().await, [line("shop", "A Shop", 2)]);
+    let taken = put(MANAGER, "other", None, Some(NEXT)).await.unwrap_err();
+    assert!(
+        matches!(taken, StoreError::Refused(Refusal::Conflict(_))),
+        "{taken}"
+    );
+    put(MANAGER, "", None, None).await.unwrap_err();
+    put(ALICE, "mine", None, None).await.unwrap_err();
+    assert_eq!(
+        titles().await,
+        [line("shop", "A Shop", 2)],
+        "nothing was made"
+    );
+    put(MANAGER, "plain", None, None).await.unwrap();
+    assert_eq!(
+        titles().await,
+        [line("plain", "plain", 0), line("shop", "A Shop", 2)]
+    );
 }

@@ -129,7 +129,7 @@ for_each_database! {
         world.request(BOB, wanted("waits")).await;
         let list = async |caller, part: &str| {
             let page = Page::first(100);
-            store.tree_states(caller, part.to_owned(), TreeFilter::All, page).await.unwrap()
+            store.tree_states(caller, TreesOf::Caller, part.to_owned(), TreeFilter::All, page).await.unwrap()
         };
         let trees = list(ALICE, "").await;
         assert_eq!(trees.len(), 1);
@@ -140,7 +140,7 @@ for_each_database! {
         assert_eq!(list(ALICE, "web%").await.len(), 0, "not a pattern");
         assert_eq!(list(BOB, "").await[0].state, InstanceState::Started);
         assert_eq!(list(as_instance(&root), "").await.len(), 1);
-        assert!(store.tree_states(Caller::Anonymous, String::new(), TreeFilter::All, Page::first(1)).await.is_err());
+        assert!(store.tree_states(Caller::Anonymous, TreesOf::Caller, String::new(), TreeFilter::All, Page::first(1)).await.is_err());
     }
 
     async fn a_node_shows_what_one_may_see_of_it(database: TestDatabase) {
@@ -258,7 +258,7 @@ for_each_database! {
         store.review_upgrades().await.unwrap();
         let shown = async || store.whole_tree(ALICE, root.tree).await.unwrap().upgrade;
         assert_eq!(shown().await, Some((DecisionState::Planned, BETTER.to_owned())));
-        let listed = store.tree_states(ALICE, String::new(), TreeFilter::Upgradable, Page::first(9)).await.unwrap();
+        let listed = store.tree_states(ALICE, TreesOf::Caller, String::new(), TreeFilter::Upgradable, Page::first(9)).await.unwrap();
         assert_eq!(listed[0].upgrade.as_deref(), Some(BETTER));
         let open = store.decisions(ALICE, false).await.unwrap().remove(0);
         store.answer_decision(ALICE, open.key, Answer::Accept).await.unwrap();

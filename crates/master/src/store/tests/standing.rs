@@ -128,6 +128,8 @@ async fn nodes_are_counted_and_found_by_who_may_see_them(database: TestDatabase)
         ("%2", NodeFilter::Online, vec![other]),
         ("_", NodeFilter::All, vec![node]),
         ("comp-2", NodeFilter::All, vec![other]),
+        ("proj-1", NodeFilter::All, vec![node, other]),
+        ("proj-2", NodeFilter::All, vec![]),
         ("'", NodeFilter::All, vec![]),
         ("", NodeFilter::Silent, vec![]),
         ("", NodeFilter::Closed, vec![]),

@@ -6,6 +6,7 @@ mod members;
 mod people;
 mod person;
 mod project;
+mod services;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     page(PATH, handler!(list::list)),
     form(PATH, handler!(list::create)),
     page("projects/{project}", handler!(project::show)),
+    page("projects/{project}/services", handler!(services::list)),
     page("projects/{project}/audit", handler!(audit::show)),
     page("projects/{project}/close", handler!(project::ask)),
     form("projects/{project}/close", handler!(project::close)),

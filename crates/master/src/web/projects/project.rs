@@ -7,12 +7,14 @@ use maud::html;
 use slap_server::Problem;
 
 use super::super::layout::{Page, Section};
-use super::super::parts::{Badge, Confirm, age, confirm, facts, number};
+use super::super::parts::{Badge, Column, Confirm, Table, age, confirm, facts, number, section};
 use super::super::{Icon, Visit};
 use super::{PATH, role};
 use crate::api::{App, Call};
 use crate::domain::ProjectKey;
 use crate::store::ProjectState;
+
+const NETWORKS: &[Column] = &[Column::words("Network"), Column::numbers("Servers")];
 
 /// The project a call is about.
 pub(super) struct Subject {
@@ -49,7 +51,8 @@ impl Subject {
             .below(PATH, "Projects")
             .beside(html! { @if project.closed_at.is_some() { (Badge::CLOSED) } })
             .under(html! { (project.key) })
-            .tab(self.path(""), "Summary");
+            .tab(self.path(""), "Summary")
+            .tab(self.path("services"), "Services");
         match self.state.is_managed {
             true => page
                 .tab(self.path("members"), "Members")
@@ -81,21 +84,39 @@ pub(super) async fn show(app: Arc<App>, call: Call) -> Result<Response, Problem>
         trees,
     } = &subject.state;
     let nothing = html! {};
+    let reference = subject.key().to_string();
+    let of = |list: &str| visit.to_with(list, &[("q", &reference)]);
     let of_members = match is_managed {
         true => visit.to(&subject.path("members")),
         false => String::new(),
     };
-    let services = if *is_managed {
-        "services"
-    } else {
-        "services of yours"
+    let services = match (*trees, is_managed) {
+        (1, true) => "service",
+        (_, true) => "services",
+        (1, false) => "service of yours",
+        (_, false) => "services of yours",
     };
+    let word = |count: i64, one: &'static str, more: &'static str| if count == 1 { one } else { more };
+    let networks = match visit.is_administrator() {
+        true => app.store.networks(call.caller).await?,
+        false => Vec::new(),
+    };
+    let mut table = Table::new("Networks", NETWORKS);
+    for network in networks
+        .iter()
+        .filter(|known| known.project == subject.key())
+    {
+        table.row(vec![
+            html! { span.strong { (network.title) } span.reference { (network.key) } },
+            html! { (network.nodes) },
+        ]);
+    }
     Ok(subject.page(&visit).show(html! {
         div.numbers id="numbers" data-live {
-            (number(&visit.to("services"), *trees, services, &nothing))
-            (number(&visit.to("servers"), *nodes, "servers", &nothing))
-            (number(&visit.to("software"), *products, "products", &nothing))
-            (number(&of_members, *members, "members", &nothing))
+            (number(&visit.to(&subject.path("services")), *trees, services, &nothing))
+            (number(&of("servers"), *nodes, word(*nodes, "server", "servers"), &nothing))
+            (number(&of("software"), *products, word(*products, "product", "products"), &nothing))
+            (number(&of_members, *members, word(*members, "member", "members"), &nothing))
         }
         (facts(&[
             ("You are", role(project.role)),
@@ -105,6 +126,9 @@ pub(super) async fn show(app: Arc<App>, call: Call) -> Result<Response, Problem>
                 None => html! { "requests of its members" },
             }),
         ]))
+        @if !table.is_empty() {
+            (section("networks", "Networks", html! {}, &html! { (table) }))
+        }
         @if visit.is_administrator() && project.closed_at.is_none() {
             section.part {
                 h2 { "Close" }

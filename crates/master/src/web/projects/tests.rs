@@ -147,11 +147,27 @@ async fn administrators_make_and_close_projects() {
         .send_form(&root, "projects", &[("title", "Web <shop>")])
         .await;
     leads_to(&made, "projects/PROJ-2?done=project");
+    let title = "the <far> hall".to_owned();
+    let made = rig
+        .store
+        .create_network(Caller::Master, ProjectKey(2), title);
+    made.await.unwrap();
     assert!(
         rig.page(&root, "projects/PROJ-2")
             .await
             .ok()
             .contains("Web &lt;shop&gt;")
+    );
+    let page = rig.page(&root, "projects/PROJ-2").await.ok();
+    assert!(
+        page.contains("the &lt;far&gt; hall") && page.contains("NET-1"),
+        "{page}"
+    );
+    assert!(
+        !rig.page(&root, "projects/PROJ-1")
+            .await
+            .ok()
+            .contains("NET-1")
     );
     assert_eq!(
         rig.page(&world.cookie, "projects/PROJ-1/close")

@@ -93,7 +93,7 @@ pub(super) async fn list(app: Arc<App>, call: Call) -> Result<Response, Problem>
         (pages)
     };
     Ok(of_servers(&visit, "Servers").live("").show(html! {
-        (search(&visit, "servers", "Title or reference", &text, &[
+        (search(&visit, "servers", "Title, reference or project", &text, &[
             ("state", "State", &[
                 ("", "All states"),
                 ("online", "Online"),

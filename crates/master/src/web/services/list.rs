@@ -10,7 +10,7 @@ use slap_server::json_rpc::detail::Actual;
 
 use super::{actual_of, path_of, release_name};
 use crate::api::{App, Call};
-use crate::store::{TreeFilter, TreeState};
+use crate::store::{TreeFilter, TreeState, TreesOf};
 use crate::web::layout::Section;
 use crate::web::parts::{Badge, Column, Pager, Table, age, empty, search};
 use crate::web::{Icon, Visit, field};
@@ -32,6 +32,36 @@ const COLUMNS: &[Column] = &[
 /// The services of whoever is signed in.
 pub(super) async fn list(app: Arc<App>, call: Call) -> Result<Response, Problem> {
     let visit = Visit::of(&app, &call);
+    let nothing = empty(
+        Icon::Services,
+        "No service yet",
+        &html! {
+            p {
+                "A service is one use of a software release, with your parameters, on a server \
+                 that has it."
+            }
+            p { a.button.main href=(visit.to("services/new")) { (Icon::Plus) "Request a service" } }
+        },
+    );
+    let body = services(&app, &call, &visit, TreesOf::Caller, &nothing).await?;
+    let request = html! {
+        div.buttons {
+            a.button.main href=(visit.to("services/new")) { (Icon::Plus) "Request a service" }
+        }
+    };
+    let page = visit.page("Services").section(Section::Services);
+    Ok(page.beside(request).live("").show(body))
+}
+
+/// A list of services, searched, filtered and paged at the path that is shown; `nothing` is there when
+/// there is none at all.
+pub(in crate::web) async fn services(
+    app: &App,
+    call: &Call,
+    visit: &Visit,
+    of: TreesOf,
+    nothing: &Markup,
+) -> Result<Markup, Problem> {
     let arguments = call.arguments();
     let (text, word) = (field(&arguments, "q"), field(&arguments, "state"));
     let pager = Pager::of(&field(&arguments, "page"), SERVICES);
@@ -41,41 +71,17 @@ pub(super) async fn list(app: Arc<App>, call: Call) -> Result<Response, Problem>
         .unwrap_or_default();
     let mut found = app
         .store
-        .tree_states(call.caller, text.clone(), filter, pager.lines())
+        .tree_states(call.caller, of, text.clone(), filter, pager.lines())
         .await?;
     let kept = [("q", text.as_str()), ("state", filter.as_str())];
-    let pages = pager.cut(&mut found, &visit, &kept);
+    let pages = pager.cut(&mut found, visit, &kept);
     let mut table = Table::new("Services", COLUMNS);
     for tree in &found {
-        table.row(row(&visit, tree));
+        table.row(row(visit, tree, of));
     }
     let is_whole = text.is_empty() && filter == TreeFilter::All;
-    let body = html! {
-        @if !table.is_empty() {
-            (table)
-        } @else if is_whole {
-            (empty(Icon::Services, "No service yet", &html! {
-                p {
-                    "A service is one use of a software release, with your parameters, on a server \
-                     that has it."
-                }
-                p { a.button.main href=(visit.to("services/new")) { (Icon::Plus) "Request a service" } }
-            }))
-        } @else {
-            (empty(Icon::Search, "No service is like that", &html! {
-                p { a.button href=(visit.to("services")) { "All services" } }
-            }))
-        }
-        (pages)
-    };
-    let request = html! {
-        div.buttons {
-            a.button.main href=(visit.to("services/new")) { (Icon::Plus) "Request a service" }
-        }
-    };
-    let page = visit.page("Services").section(Section::Services);
-    Ok(page.beside(request).live("").show(html! {
-        (search(&visit, "services", "Title", &text, &[
+    Ok(html! {
+        (search(visit, &visit.path, "Title", &text, &[
             ("state", "State", &[
                 ("", "All states"),
                 ("started", "Shall run"),
@@ -85,11 +91,22 @@ pub(super) async fn list(app: Arc<App>, call: Call) -> Result<Response, Problem>
                 ("upgradable", "Upgrade offered"),
             ], filter.as_str()),
         ]))
-        div id="services" data-live { (body) }
-    }))
+        div id="services" data-live {
+            @if !table.is_empty() {
+                (table)
+            } @else if is_whole {
+                (nothing)
+            } @else {
+                (empty(Icon::Search, "No service is like that", &html! {
+                    p { a.button href=(visit.to(&visit.path)) { "All services" } }
+                }))
+            }
+            (pages)
+        }
+    })
 }
 
-fn row(visit: &Visit, tree: &TreeState) -> Vec<Markup> {
+fn row(visit: &Visit, tree: &TreeState, of: TreesOf) -> Vec<Markup> {
     let actual = tree.members.iter().map(actual_of).max();
     let nodes: BTreeSet<_> = tree
         .members
@@ -99,7 +116,10 @@ fn row(visit: &Visit, tree: &TreeState) -> Vec<Markup> {
     vec![
         html! {
             a href=(visit.to(&path_of(tree.key))) { (tree.title) }
-            span.reference { (tree.key) }
+            span.reference {
+                (tree.key)
+                @if of != TreesOf::Caller { " of " (tree.owner) }
+            }
         },
         html! {
             (Badge::instance(actual.unwrap_or(Actual::Destroying)))

@@ -24,6 +24,8 @@ use crate::api::{App, Call};
 use crate::domain::{Refusal, TreeKey};
 use crate::store::{InstanceRecord, MemberState, Status, StoreError, WholeTree};
 
+pub(super) use list::services;
+
 /// The pages of services, each below one service but the first.
 pub(super) const ENDPOINTS: &[Endpoint] = &[
     page("services", handler!(list::list)),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
-use slap::ReleaseUrl;
 use slap_server::Problem;
 
 use super::super::layout::Section;
@@ -15,8 +14,8 @@ use super::super::parts::{
 use super::super::{Icon, Visit, field, release, told};
 use super::{PATH, instances, on_servers};
 use crate::api::{App, Call};
-use crate::domain::{ProductKey, ProjectKey};
-use crate::store::{LooseRelease, ProjectRecord, StoreError};
+use crate::domain::ProjectKey;
+use crate::store::{LooseRelease, ProjectRecord};
 use crate::web::projects::managed;
 
 /// Products on one page of the list.
@@ -101,6 +100,7 @@ async fn page(
             },
         ]);
     }
+    let offered: Vec<String> = found.iter().map(|known| known.reference.clone()).collect();
     let managed = managed(app, visit.session()?).await?;
     let loose = match text.as_str() {
         "" => app.store.loose_releases(call.caller).await?,
@@ -130,10 +130,10 @@ async fn page(
     };
     let page = visit.page("Software").section(Section::Software).live("");
     Ok(page.status(status).show(html! {
-        (search(visit, PATH, "Reference or title", &text, &[]))
+        (search(visit, PATH, "Reference, title or project", &text, &[]))
         div id="products" data-live { (body) }
         @if !loose.is_empty() { (without_product(visit, &loose, &managed)) }
-        @if !managed.is_empty() { (a_new_one(visit, &managed, &typed)) }
+        @if !managed.is_empty() { (a_new_one(visit, &managed, &typed, &offered)) }
     }))
 }
 
@@ -154,7 +154,7 @@ fn without_product(visit: &Visit, loose: &[LooseRelease], managed: &[ProjectReco
             html! {
                 @if is_managed {
                     a.button.small href=(visit.to_with(PATH, &arguments) + "#new") {
-                        "Make it a product"
+                        "Add to a product"
                     }
                 }
             },
@@ -168,7 +168,12 @@ fn without_product(visit: &Visit, loose: &[LooseRelease], managed: &[ProjectReco
     )
 }
 
-fn a_new_one(visit: &Visit, managed: &[ProjectRecord], typed: &Typed) -> Markup {
+fn a_new_one(
+    visit: &Visit,
+    managed: &[ProjectRecord],
+    typed: &Typed,
+    offered: &[String],
+) -> Markup {
     let names: Vec<(String, String)> = managed
         .iter()
         .map(|project| {
@@ -194,7 +199,9 @@ fn a_new_one(visit: &Visit, managed: &[ProjectRecord], typed: &Typed) -> Markup 
                     value: &typed.reference,
                     error: &typed.wrong.0,
                     example: "wordpress",
-                    hint: "What people type: slapos request TITLE product.REFERENCE",
+                    hint: "What people type: slapos request TITLE product.REFERENCE. That of a product there is adds \
+                           the release to it.",
+                    list: offered,
                     required: true,
                     ..Field::default()
                 }))
@@ -243,42 +250,26 @@ pub(super) async fn create(app: Arc<App>, call: Call) -> Result<Response, Proble
             }
         },
     };
-    match made(&app, &call, project, &typed, first).await {
+    let title = Some(typed.title.clone()).filter(|title| !title.is_empty());
+    let reference = typed.reference.clone();
+    let made = app
+        .store
+        .catalogue(call.caller, project, reference, title, first)
+        .await;
+    match made {
         Ok(key) => Ok(visit.go(&format!("{PATH}/{}", key.0), "product")),
-        Err((error, of_release)) => {
-            let (status, wrong) = told(error)?;
-            let wrong = match of_release {
-                true => (String::new(), wrong),
-                false => (wrong, String::new()),
+        Err(error) => {
+            let (status, said) = told(error)?;
+            // What is typed as a name can be wrong, what is typed as a release be in the way.
+            let wrong = match status {
+                StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS
+                    if !typed.release.is_empty() =>
+                {
+                    (String::new(), said)
+                }
+                _ => (said, String::new()),
             };
             page(&app, &call, &visit, (status, Typed { wrong, ..typed })).await
         }
     }
-}
-
-/// Makes it; an error says whether it is about the release.
-async fn made(
-    app: &App,
-    call: &Call,
-    project: ProjectKey,
-    typed: &Typed,
-    release: Option<ReleaseUrl>,
-) -> Result<ProductKey, (StoreError, bool)> {
-    let reference = typed.reference.clone();
-    let title = match typed.title.as_str() {
-        "" => reference.clone(),
-        title => title.to_owned(),
-    };
-    let store = &app.store;
-    let key = store
-        .create_product(call.caller, project, reference.clone(), title)
-        .await
-        .map_err(|error| (error, false))?;
-    if let Some(release) = release {
-        store
-            .add_release(call.caller, project, reference, release, None)
-            .await
-            .map_err(|error| (error, true))?;
-    }
-    Ok(key)
 }

@@ -6,6 +6,7 @@ mod parameters;
 mod product;
 mod releases;
 mod servers;
+mod services;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     form("software/{product}/remove", handler!(releases::remove)),
     page("software/{product}/servers", handler!(servers::list)),
     form("software/{product}/servers", handler!(servers::supply)),
+    page("software/{product}/services", handler!(services::list)),
     page("software/{product}/parameters", handler!(parameters::show)),
 ];
 

@@ -81,6 +81,7 @@ impl Subject {
             .under(html! { (product.reference) " in " (product.project) })
             .tab(self.path(""), "Releases")
             .tab(self.path("servers"), "Servers")
+            .tab(self.path("services"), "Services")
             .tab(self.path("parameters"), "Parameters")
     }
 

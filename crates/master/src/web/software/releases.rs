@@ -37,17 +37,26 @@ struct Typed {
 pub(super) async fn list(app: Arc<App>, call: Call) -> Result<Response, Problem> {
     let visit = Visit::of(&app, &call);
     let subject = Subject::of(&app, &call).await?;
-    Ok(page(&visit, &subject, StatusCode::OK, &Typed::default()))
+    let mut typed = Typed {
+        release: field(&call.arguments(), "release"),
+        ..Typed::default()
+    };
+    if let Some(known) = subject.release(&typed.release) {
+        let from = known.effective_at.unwrap_or(known.added_at);
+        typed.from = date(from);
+    }
+    Ok(page(&visit, &subject, StatusCode::OK, &typed))
 }
 
 fn page(visit: &Visit, subject: &Subject, status: StatusCode, typed: &Typed) -> Response {
+    let is_known = subject.release(&typed.release).is_some();
     subject.page(visit).live("").status(status).show(html! {
         @if subject.detail.is_managed {
             form.inline method="post" action=(visit.to(&subject.path(""))) {
                 (visit.form_token())
                 (parts::field(&Field {
                     name: "release",
-                    label: "Add a release",
+                    label: if is_known { "The release" } else { "Add a release" },
                     value: &typed.release,
                     error: &typed.wrong.0,
                     example: "https://…/software.cfg",
@@ -56,13 +65,19 @@ fn page(visit: &Visit, subject: &Subject, status: StatusCode, typed: &Typed) -> 
                 }))
                 (parts::field(&Field {
                     name: "from",
-                    label: "Meant from the day (UTC); empty for now",
+                    label: if is_known { "is meant from the day (UTC)" } else { "Meant from the day (UTC); empty for now" },
+                    autofocus: is_known,
                     value: &typed.from,
                     error: &typed.wrong.1,
                     kind: "date",
                     ..Field::default()
                 }))
-                button.main { (Icon::Plus) "Add" }
+                @if is_known {
+                    button.main { (Icon::Yes) "Set the day" }
+                    a.button href=(visit.to(&subject.path(""))) { "Cancel" }
+                } @else {
+                    button.main { (Icon::Plus) "Add" }
+                }
             }
         }
         div id="releases" data-live { (table(visit, subject)) }
@@ -91,6 +106,16 @@ fn table(visit: &Visit, subject: &Subject) -> Markup {
                 @match release.in_effect(visit.now) {
                     true => (age(visit.now, from)),
                     false => span.badge.wait { (Icon::Wait) (date(from)) },
+                }
+                @if release.effective_at.is_some() {
+                    span.reference { "added " (age(visit.now, release.added_at)) }
+                }
+                @if subject.detail.is_managed {
+                    span.reference {
+                        a href=(visit.to_with(&subject.path(""), &[("release", url)])) {
+                            "Another day" span.unseen { " for " (url) }
+                        }
+                    }
                 }
             },
             on_servers(*deployed),

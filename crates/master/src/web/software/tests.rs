@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use serde_json::json;
-use slap::{InstallationState, ReleaseUrl};
+use slap::{InstallationState, InstanceTitle, ReleaseUrl};
 
 use crate::api::testing::Reply;
 use crate::domain::{Caller, Role};
-use crate::store::InstallationReport;
+use crate::store::{InstallationReport, Wanted};
 use crate::web::tests::{World, approve, keeps_the_rules};
 
 const SHOP: &str = "https://example.com/shop/software.cfg";
@@ -90,7 +90,14 @@ async fn products_and_their_releases() {
     approve!("software", world.page("software").await);
     approve!("product", world.page("software/1").await);
     approve!("product-servers", world.page("software/1/servers").await);
+    approve!(
+        "product-day",
+        world
+            .page("software/1?release=https%3A%2F%2Fexample.com%2Fshop%2Fsoftware.cfg")
+            .await
+    );
     assert!(world.page("software?q=SHOP").await.contains("software/1"));
+    assert!(world.page("software?q=proj-1").await.contains("software/1"));
     assert!(
         world
             .page("software?q=100%25")
@@ -102,6 +109,7 @@ async fn products_and_their_releases() {
     for path in [
         "software/1",
         "software/1/servers",
+        "software/1/services",
         "software/9",
         "software/x",
     ] {
@@ -162,6 +170,63 @@ async fn what_is_wrong_stands_at_the_field() {
             refused.body.contains(said) && refused.body.contains("aria-invalid"),
             "{fields:?}: {}",
             refused.body
+        );
+    }
+    assert_eq!(rig.page(&world.cookie, "software/2").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_services_that_use_a_product_are_listed() {
+    let world = shop().await;
+    let rig = &world.rig;
+    let page = world.page("software/1/services").await;
+    assert!(
+        page.contains("No service uses it") && page.contains("product.shop"),
+        "{page}"
+    );
+    let bob = browser(&world, "bob", Some(Role::Member)).await;
+    let person = rig.store.sign_in_facts("bob".parse().unwrap()).await;
+    let caller = Caller::Person {
+        person: person.unwrap().unwrap().person,
+        administrator: false,
+    };
+    for title in ["blue", "green"] {
+        let wanted = Wanted {
+            requester: None,
+            project: None,
+            title: InstanceTitle::new(title).unwrap(),
+            release: ReleaseUrl::new(SHOP).unwrap(),
+            software_type: None,
+            parameters: None,
+            sla: None,
+            state: None,
+            shared: None,
+        };
+        rig.store.request(caller, wanted).await.unwrap();
+    }
+    rig.clock.advance(Duration::from_secs(60));
+    // Who manages the project sees all of them, with their owners.
+    approve!("product-services", world.page("software/1/services").await);
+    let page = world.page("software/1/services?q=BLUE&state=started").await;
+    assert!(page.contains("HOSTSUBS-1") && !page.contains("HOSTSUBS-2"));
+    let page = world.page("software/1/services?state=stopped").await;
+    assert!(page.contains("No service is like that"), "{page}");
+    assert!(
+        world
+            .page("projects/PROJ-1/services")
+            .await
+            .contains("HOSTSUBS-2")
+    );
+    assert!(!world.page("services").await.contains("HOSTSUBS-1"));
+    let eve = browser(&world, "eve", None).await;
+    let carol = browser(&world, "carol", Some(Role::Member)).await;
+    for path in ["software/1/services", "projects/PROJ-1/services"] {
+        assert!(rig.page(&bob, path).await.ok().contains("HOSTSUBS-2"));
+        assert_eq!(rig.page(&eve, path).await.status, 404, "{path}");
+        let page = rig.page(&carol, path).await.ok();
+        assert!(
+            page.contains("No service") && !page.contains("HOSTSUBS"),
+            "{page}"
         );
     }
 }
@@ -240,6 +305,22 @@ async fn a_release_is_installed_from_its_product() {
     assert!(
         page.contains("name=\"release\" type=\"text\" value=\"https://example.com/loose.cfg\"")
     );
+    // The product there is keeps its title, and gets the release.
+    let fields = [
+        ("project", "PROJ-1"),
+        ("reference", "shop"),
+        ("release", "https://example.com/loose.cfg"),
+    ];
+    let added = rig.send_form(&world.cookie, "software", &fields).await;
+    leads_to(&added, "software/1?done=product");
+    let page = world.page("software").await;
+    assert!(
+        page.contains("The &lt;Shop&gt;") && !page.contains("in no product"),
+        "{page}"
+    );
+    let out = [("release", "https://example.com/loose.cfg")];
+    rig.send_form(&world.cookie, "software/1/remove", &out)
+        .await;
     let foreign = [
         ("release", "https://example.com/loose.cfg"),
         ("server", "COMP-1"),
