@@ -208,7 +208,13 @@ class Person {
     await this.heading(product);
     await this.type("Add a release", release);
     await this.press("Add");
-    await page.getByRole("row").filter({ hasText: release }).waitFor();
+    const row = page.getByRole("row").filter({ hasText: release });
+    await row.getByRole("link", { name: "Another day" }).click();
+    await this.button("Set the day").waitFor();
+    await this.look.at(page, "the day of a release");
+    await this.tab("Services");
+    await page.getByRole("row").filter({ hasText: title }).waitFor();
+    await this.look.at(page, "services of a product");
     await this.service(title);
     await this.shows(this.button("Upgrade"));
     await this.look.at(page, "an upgrade");
@@ -256,6 +262,9 @@ class Person {
     await bob.menu("Projects");
     if (await other.getByRole("link", { name: "People" }).count()) throw new Error("bob sees all people");
     await this.look.at(other, "somebody's projects");
+    await other.getByRole("main").getByRole("link", { name: "Laboratory", exact: true }).click();
+    await bob.tab("Services");
+    await this.look.at(other, "services of a project");
     await other.context().close();
   }
 

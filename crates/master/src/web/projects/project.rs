@@ -96,7 +96,8 @@ pub(super) async fn show(app: Arc<App>, call: Call) -> Result<Response, Problem>
         (1, false) => "service of yours",
         (_, false) => "services of yours",
     };
-    let word = |count: i64, one: &'static str, more: &'static str| if count == 1 { one } else { more };
+    let word =
+        |count: i64, one: &'static str, more: &'static str| if count == 1 { one } else { more };
     let networks = match visit.is_administrator() {
         true => app.store.networks(call.caller).await?,
         false => Vec::new(),
