@@ -142,6 +142,13 @@ pub(super) fn keeps_the_rules(path: &str, reply: &Reply) {
     }
 }
 
+/// What a form leads to.
+#[track_caller]
+pub(super) fn leads_to(reply: &Reply, place: &str) {
+    let location = reply.header("location").unwrap_or_default();
+    assert_eq!((reply.status, location), (303, place), "{}", reply.body);
+}
+
 /// A page without one of its parts.
 fn without(page: &str, begin: &str, end: &str) -> String {
     let found = page

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::api::testing::{Reply, Rig};
+use crate::api::testing::Rig;
 use crate::auth::password;
 use crate::domain::{Caller, CertificateOwner};
-use crate::web::tests::{World, approve, keeps_the_rules};
+use crate::web::tests::{World, approve, keeps_the_rules, leads_to};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -20,13 +20,6 @@ async fn with_password() -> (World, Caller) {
     store.set_password(ada, world.person, hash).await.unwrap();
     let cookie = world.rig.browser(world.person).await;
     (World { cookie, ..world }, ada)
-}
-
-/// What a form leads to.
-#[track_caller]
-fn leads_to(reply: &Reply, place: &str) {
-    let location = reply.header("location").unwrap_or_default();
-    assert_eq!((reply.status, location), (303, place), "{}", reply.body);
 }
 
 #[tokio::test(flavor = "multi_thread")]

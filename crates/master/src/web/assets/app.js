@@ -35,11 +35,15 @@
   document.addEventListener("click", (event) => {
     const copy = event.target.closest("[data-copy]");
     if (copy) {
-      const text = copy.parentElement.querySelector("pre").textContent;
+      const text = copy.parentElement.querySelector("pre, code, a").textContent;
       const said = copy.querySelector("span");
       const say = (word) => {
         said.textContent = word;
-        setTimeout(() => (said.textContent = "Copy"), 2000);
+        copy.classList.add("said");
+        setTimeout(() => {
+          said.textContent = "Copy";
+          copy.classList.remove("said");
+        }, 2000);
       };
       navigator.clipboard
         ? navigator.clipboard.writeText(text).then(() => say("Copied"), () => say("Not allowed"))

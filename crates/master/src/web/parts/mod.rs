@@ -94,6 +94,18 @@ pub(super) fn copy(text: &str) -> Markup {
     }
 }
 
+/// A value on one line, a `code` or a link, that may be wanted elsewhere.
+pub(super) fn copyable(value: &Markup) -> Markup {
+    html! {
+        span.copyable {
+            (value)
+            button.quiet type="button" data-copy hidden {
+                (Icon::Copy) span.unseen { "Copy" }
+            }
+        }
+    }
+}
+
 /// A text that is not for everybody who looks over the shoulder.
 pub(super) fn secret(text: &str) -> Markup {
     html! {

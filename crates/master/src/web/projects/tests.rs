@@ -2,21 +2,13 @@
 
 use std::time::Duration;
 
-use crate::api::testing::Reply;
 use crate::domain::{Caller, ProjectKey, Role};
-use crate::web::tests::{World, approve, keeps_the_rules};
+use crate::web::tests::{World, approve, keeps_the_rules, leads_to};
 
 /// The browser of a new person.
 async fn browser(world: &World, login: &str, administrator: bool) -> String {
     let (person, _) = world.rig.person(login, administrator).await;
     world.rig.browser(person).await
-}
-
-/// What a form leads to.
-#[track_caller]
-fn leads_to(reply: &Reply, place: &str) {
-    let location = reply.header("location").unwrap_or_default();
-    assert_eq!((reply.status, location), (303, place), "{}", reply.body);
 }
 
 #[tokio::test(flavor = "multi_thread")]

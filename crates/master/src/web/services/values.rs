@@ -8,7 +8,7 @@ use slap::serialisation::unwrap;
 use super::editor::pretty;
 use crate::store::Texts;
 use crate::web::form::{Change, parts as parts_of};
-use crate::web::parts::{facts, secret};
+use crate::web::parts::{copyable, facts, secret};
 
 /// Parameters as one document: the one under the key `_`, else each with its text.
 pub(super) fn document(texts: &Texts) -> Json {
@@ -27,7 +27,7 @@ pub(super) fn values(texts: &Texts, none: &str) -> Markup {
     let parts = parts_of(&document(texts));
     let rows: Vec<(&str, Markup)> = parts
         .iter()
-        .map(|(path, value)| (path.as_str(), value_of(path, value)))
+        .map(|(path, value)| (path.as_str(), offered(path, value)))
         .collect();
     html! {
         @if rows.is_empty() {
@@ -54,6 +54,18 @@ pub(super) fn changed(changes: &[Change], became: &str) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// A value as it is read, with a button that copies it.
+fn offered(path: &str, value: &Json) -> Markup {
+    let shown = value_of(path, value);
+    match value {
+        // What is hidden or long has its own way.
+        Json::String(text) if text.contains('\n') || slap::secret::masked(path, text) != *text => {
+            shown
+        }
+        _ => copyable(&shown),
     }
 }
 

@@ -5,20 +5,12 @@ use std::time::Duration;
 use serde_json::json;
 use slap::{InstallationState, InstanceTitle, ReleaseUrl};
 
-use crate::api::testing::Reply;
 use crate::domain::{Caller, Role};
 use crate::store::{InstallationReport, Wanted};
-use crate::web::tests::{World, approve, keeps_the_rules};
+use crate::web::tests::{World, approve, keeps_the_rules, leads_to};
 
 const SHOP: &str = "https://example.com/shop/software.cfg";
 const NEXT: &str = "https://example.com/shop-2/software.cfg";
-
-/// What a form leads to.
-#[track_caller]
-fn leads_to(reply: &Reply, place: &str) {
-    let location = reply.header("location").unwrap_or_default();
-    assert_eq!((reply.status, location), (303, place), "{}", reply.body);
-}
 
 /// Somebody else's browser.
 async fn browser(world: &World, login: &str, role: Option<Role>) -> String {
