@@ -77,6 +77,8 @@ fn listeners_are_told_what_they_asked_for() {
     nest.wait_state("ears", ProcessState::Running);
     remote(&nest, "fail-once");
     nest.client.start("g:once", true).unwrap();
+    // Events are told in the order they happen: the last one is sent when the end is known.
+    nest.wait_state("g:once", ProcessState::Exited);
     remote(&nest, "last");
     assert_eq!(
         told(&nest, "ears", 3),
