@@ -12,7 +12,8 @@ use testkit::Rig;
 const INSIDE: &str = "SLAPOS_TEST_INSIDE";
 
 /// What is done before the copy starts. The shell stays the first process and reaps what the
-/// supervisor leaves behind.
+/// supervisor leaves behind. It leaves the uppermost control group, which passes its controllers on
+/// only while it has no processes of its own.
 const PREPARE: &str = "\
 set -e
 mount -t tmpfs -o mode=0755 tmpfs /run
@@ -21,7 +22,11 @@ cp -a /etc/. /run/etc
 mount --bind /run/etc /etc
 ip link set lo up
 umount -R /sys/fs/cgroup 2>/dev/null || true
-[ -z \"$CGROUP\" ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
+if [ -n \"$CGROUP\" ]; then
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    mkdir /sys/fs/cgroup/tests
+    echo 0 >/sys/fs/cgroup/tests/cgroup.procs
+fi
 \"$@\"
 ";
 

@@ -262,20 +262,32 @@ impl Side {
         let (here, python) = (root.display(), python.display());
         fs::write(
             root.join("listener.py"),
-            "import sys\n\
+            "import signal, sys\n\
              from supervisor import childutils\n\
+             # What stops it comes beside the last event.\n\
+             signal.signal(signal.SIGTERM, signal.SIG_IGN)\n\
              out = open(sys.argv[1] + '/seen', 'a')\n\
              failed = False\n\
+             childutils.listener.ready(sys.stdout)\n\
              while True:\n\
-             \x20 headers, payload = childutils.listener.wait(sys.stdin, sys.stdout)\n\
+             \x20 headers = childutils.get_headers(sys.stdin.readline())\n\
+             \x20 payload = sys.stdin.read(int(headers['len']))\n\
              \x20 if 'greeting' in payload and not failed:\n\
              \x20   failed = True\n\
              \x20   childutils.listener.fail(sys.stdout)\n\
+             \x20   childutils.listener.ready(sys.stdout)\n\
              \x20   continue\n\
              \x20 line = ' '.join(':'.join(pair) for pair in headers.items())\n\
-             \x20 out.write(line + '\\n' + payload + '\\n--\\n')\n\
+             \x20 out.write(line + '\\n' + payload + '\\n')\n\
+             \x20 last = headers['eventname'] == 'SUPERVISOR_STATE_CHANGE_STOPPING'\n\
+             \x20 if not last:\n\
+             \x20   childutils.listener.ok(sys.stdout)\n\
+             \x20   childutils.listener.ready(sys.stdout)\n\
+             \x20 # Only now is it ready for more: an event that nobody is ready for at the end is lost.\n\
+             \x20 out.write('--\\n')\n\
              \x20 out.flush()\n\
-             \x20 childutils.listener.ok(sys.stdout)\n",
+             \x20 if last:\n\
+             \x20   break\n",
         )
         .unwrap();
         let conf = root.join("s.conf");
@@ -308,7 +320,10 @@ impl Side {
     /// Everything told so far, once something with this text was, without numbers of processes.
     fn seen(&self, last: &str) -> String {
         let read = || fs::read_to_string(self.root.join("seen")).unwrap_or_default();
-        eventually(last, || read().contains(last).then_some(()));
+        eventually(last, || {
+            let text = read();
+            (text.contains(last) && text.ends_with("\n--\n")).then_some(())
+        });
         let without = |word: &str| match word.strip_prefix("pid:") {
             Some(pid) => format!("pid:{}", "N".repeat(pid.trim_end().len())),
             None => word.to_owned(),
