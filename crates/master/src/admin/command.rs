@@ -270,6 +270,8 @@ pub enum Command {
         project: Option<String>,
         /// Of this only.
         subject: Option<String>,
+        /// By this one only.
+        actor: Option<String>,
         /// So many.
         limit: i64,
     },

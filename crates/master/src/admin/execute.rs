@@ -137,6 +137,7 @@ impl Work<'_> {
             Command::Audit {
                 project,
                 subject,
+                actor,
                 limit,
             } => {
                 let project = match project {
@@ -147,6 +148,7 @@ impl Work<'_> {
                 self.audit(AuditQuery {
                     project,
                     subject,
+                    actor,
                     before: None,
                     limit,
                 })

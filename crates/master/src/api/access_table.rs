@@ -196,10 +196,8 @@ impl World {
     /// So many notes are in the audit trail: what a refused call leaves as it is.
     async fn notes(&self) -> usize {
         let query = AuditQuery {
-            project: None,
-            subject: None,
-            before: None,
             limit: 100,
+            ..AuditQuery::default()
         };
         let trail = self.rig.store.audit_trail(Caller::Master, query).await;
         trail.unwrap().len()

@@ -3,11 +3,12 @@
 use super::sql::{Connection, SqlError, params};
 
 /// The steps, the first one making an empty database ours.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
+    include_str!("schema/5.sql"),
 ];
 
 /// The schema this program works with.

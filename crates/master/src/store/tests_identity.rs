@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -230,6 +231,7 @@ for_each_database!(
     a_node_has_one_certificate_and_its_managers_give_it,
     an_instance_is_given_the_same_key_again_and_only_through_its_node,
     the_audit_trail_is_read_in_pages_by_those_it_is_for,
+    whoever_is_named_in_the_audit_trail_is_found_by_that_name,
 );
 
 async fn only_administrators_administrate_and_one_of_them_stays(database: TestDatabase) {
@@ -1169,4 +1171,69 @@ async fn the_audit_trail_is_read_in_pages_by_those_it_is_for(database: TestDatab
         store.audit_trail(Caller::Anonymous, of_project).await,
         Unauthenticated
     );
+}
+
+async fn whoever_is_named_in_the_audit_trail_is_found_by_that_name(database: TestDatabase) {
+    let world = World::new(database).await;
+    let store = &world.store;
+    let (node, tree, instance) = world.instance().await;
+    let said = || "said".to_owned();
+    let node_itself = Caller::Node(node.key);
+    store.bang_node(node_itself, node, said()).await.unwrap();
+    let itself = Caller::Instance { instance, tree };
+    let subject = Subject::Instance(instance);
+    store.bang(itself, subject, said()).await.unwrap();
+    let whole = AuditQuery {
+        limit: PAGE_MAX,
+        ..AuditQuery::default()
+    };
+    let whole = store.audit_trail(world.root, whole).await.unwrap();
+    let names: BTreeSet<&str> = whole.iter().map(|note| note.actor.as_str()).collect();
+    assert_eq!(
+        names,
+        BTreeSet::from([
+            "manager",
+            "master",
+            &node.to_string(),
+            &instance.to_string()
+        ])
+    );
+    for name in names.into_iter().chain(["nobody", "COMP-999"]) {
+        for (subject, project) in [
+            (None, None),
+            (Some(node.to_string()), None),
+            (None, Some(world.project)),
+            (Some(node.to_string()), Some(world.project)),
+        ] {
+            let query = AuditQuery {
+                project,
+                subject,
+                actor: Some(name.to_owned()),
+                before: None,
+                limit: PAGE_MAX,
+            };
+            let expected: Vec<_> = whole
+                .iter()
+                .filter(|note| is_asked_for(note, &query))
+                .cloned()
+                .collect();
+            let found = store.audit_trail(world.root, query.clone()).await;
+            assert_eq!(found.unwrap(), expected, "{query:?}");
+        }
+    }
+}
+
+/// What a query of the trail means, said without a database.
+fn is_asked_for(note: &AuditRecord, query: &AuditQuery) -> bool {
+    let AuditQuery {
+        project,
+        subject,
+        actor,
+        ..
+    } = query;
+    actor.as_ref().is_none_or(|actor| *actor == note.actor)
+        && subject
+            .as_ref()
+            .is_none_or(|subject| *subject == note.subject)
+        && project.is_none_or(|project| Some(project) == note.project)
 }

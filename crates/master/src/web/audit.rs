@@ -48,33 +48,38 @@ pub(super) async fn trail(
     project: Option<ProjectKey>,
 ) -> Result<Markup, Problem> {
     let arguments = call.arguments();
-    let about = field(&arguments, "about");
+    let [about, by] = ["about", "by"].map(|name| field(&arguments, name));
+    let named = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let before: Option<i64> = field(&arguments, "before").parse().ok();
     let query = AuditQuery {
         project,
-        subject: Some(about.clone()).filter(|about| !about.is_empty()),
+        subject: named(&about),
+        actor: named(&by),
         before,
         limit: NOTES + 1,
     };
     let mut found = app.store.audit_trail(call.caller, query).await?;
     let is_more = found.len() > NOTES;
     found.truncate(NOTES);
-    let to = |before: &str| visit.to_with(path, &[("about", &about), ("before", before)]);
+    let to =
+        |before: &str| visit.to_with(path, &[("about", &about), ("by", &by), ("before", before)]);
     Ok(html! {
         form.search role="search" action=(visit.to(path)) {
             (Icon::Search)
             input type="search" name="about" value=(about) aria-label="About"
-                placeholder="COMP-1, SOFTINST-2, a login name, a product…";
+                placeholder="About COMP-1, SOFTINST-2, a product…";
+            input type="search" name="by" value=(by) aria-label="By"
+                placeholder="By a login name, COMP-1, master…";
             button { "Search" }
         }
         div id="notes" data-live {
-            @if found.is_empty() && about.is_empty() {
+            @if found.is_empty() && about.is_empty() && by.is_empty() {
                 (empty(Icon::Audit, "Nothing was changed yet", &html! {
                     p { "Each change stands here, with who made it." }
                 }))
             } @else if found.is_empty() {
-                (empty(Icon::Search, "Nothing is noted about that", &html! {
-                    p { "Write it as it is written in the list: a reference, or a whole name." }
+                (empty(Icon::Search, "No change is like that", &html! {
+                    p { "Write names as they are in the list: a reference, or a whole name." }
                     p { a.button href=(visit.to(path)) { "Everything" } }
                 }))
             } @else {
@@ -101,7 +106,7 @@ fn table(visit: &Visit, path: &str, found: &[AuditRecord]) -> Markup {
             .is_none_or(serde_json::Map::is_empty);
         table.row(vec![
             age(visit.now, note.at),
-            html! { (note.actor) },
+            html! { a href=(visit.to_with(path, &[("by", note.actor.as_str())])) { (note.actor) } },
             html! {
                 (slap::event::said(&note.action, &note.detail))
                 @if !is_bare {
@@ -174,8 +179,15 @@ mod tests {
             page.contains("registered") && !page.contains("signed in"),
             "{page}"
         );
-        let page = rig.page(&root, "audit?about=nothing").await.ok();
-        assert!(page.contains("Nothing is noted about that"), "{page}");
+        let page = rig.page(&root, "audit?by=master").await.ok();
+        assert!(
+            page.contains("shop") && !page.contains("signed in"),
+            "{page}"
+        );
+        for nothing in ["about=nothing", "by=nobody", "by=COMP-1&about=shop"] {
+            let page = rig.page(&root, &format!("audit?{nothing}")).await.ok();
+            assert!(page.contains("No change is like that"), "{page}");
+        }
 
         let of_project = world.page("projects/PROJ-1/audit").await;
         assert!(of_project.contains("registered") && of_project.contains("&lt;script&gt;"));

@@ -12,7 +12,8 @@ use crate::args::OutputFormat;
 #[command(after_help = "\
 Examples:
   slapos master audit
-  slapos master audit --subject SOFTINST-7 --limit 20")]
+  slapos master audit --subject SOFTINST-7 --limit 20
+  slapos master audit --actor ada --project Observatory")]
 pub(crate) struct Audit {
     /// In this project only: PROJ-1, or its title
     #[arg(long, value_name = "PROJECT")]
@@ -20,6 +21,9 @@ pub(crate) struct Audit {
     /// Of this only: SOFTINST-7, COMP-1, a login …
     #[arg(long, value_name = "REFERENCE")]
     pub(crate) subject: Option<String>,
+    /// By this one only: a login, COMP-1, SOFTINST-7, or `master`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) actor: Option<String>,
     /// The newest so many
     #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     pub(crate) limit: i64,

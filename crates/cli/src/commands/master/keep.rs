@@ -19,6 +19,7 @@ pub(super) fn audit(arguments: Audit) -> CommandResult {
     let command = Command::Audit {
         project: arguments.project,
         subject: arguments.subject,
+        actor: arguments.actor,
         limit: arguments.limit,
     };
     match ask(&arguments.which, &command)? {
