@@ -198,6 +198,13 @@ fn a_service_is_watched_changed_and_destroyed() {
         .wait_end(SOON);
     assert!(seen.1.contains("hush"), "{}", seen.1);
 
+    // A screen that does not know how wide it is.
+    let seen = world
+        .slapos(&["service", "list"])
+        .at_terminal_of(0)
+        .wait_end(SOON);
+    assert!(seen.1.contains(RELEASE), "{}", seen.1);
+
     // Where nobody looks, all is upstream's.
     assert_eq!(
         world.run(&["service", "list"]).ok().json(),

@@ -167,6 +167,9 @@ fn ascii(json: &str) -> String {
     out
 }
 
+/// Columns of a terminal that does not tell its size: what the first ones had.
+const UNKNOWN_WIDTH: u16 = 80;
+
 /// A table as wide as the terminal, without lines.
 pub(crate) fn table<Head: AsRef<str>, Row: IntoIterator<Item = String>>(
     head: &[Head],
@@ -177,6 +180,10 @@ pub(crate) fn table<Head: AsRef<str>, Row: IntoIterator<Item = String>>(
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(head.iter().map(AsRef::as_ref).collect::<Vec<&str>>());
+    // A serial line does not know how wide its other end is.
+    if table.width() == Some(0) {
+        table.set_width(UNKNOWN_WIDTH);
+    }
     for row in rows {
         table.add_row(row.into_iter().collect::<Vec<String>>());
     }

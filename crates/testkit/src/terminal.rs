@@ -16,12 +16,7 @@ use crate::run::{Invocation, wait};
 use crate::wait::eventually;
 
 /// As wide as to wrap nothing a test compares.
-const WINDOW: Winsize = Winsize {
-    ws_row: 50,
-    ws_col: 240,
-    ws_xpixel: 0,
-    ws_ypixel: 0,
-};
+const COLUMNS: u16 = 240;
 
 /// How long the last words of a program may take to reach the screen.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -42,12 +37,24 @@ pub struct Terminal {
 impl Invocation {
     /// Starts it at a terminal of its own, 240 columns wide, that knows colours.
     pub fn at_terminal(self) -> Terminal {
+        self.at_terminal_of(COLUMNS)
+    }
+
+    /// Starts it at a terminal with so many columns; with none, at one that does not know its size,
+    /// such as a serial line.
+    pub fn at_terminal_of(self, columns: u16) -> Terminal {
         let title = self.title();
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .expect("a terminal");
         grantpt(&master).expect("a terminal of ours");
         unlockpt(&master).expect("a terminal of ours");
-        tcsetwinsize(&master, WINDOW).expect("a size");
+        let size = Winsize {
+            ws_row: if columns == 0 { 0 } else { 50 },
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&master, size).expect("a size");
         let name = ptsname(&master, Vec::new()).expect("its name");
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let slave: OwnedFd = rustix::fs::open(&name, flags, Mode::empty()).expect("its other end");
