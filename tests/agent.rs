@@ -319,27 +319,34 @@ fn without_a_master_what_ran_runs_again() {
 
 /// What systemd is given: it has to understand all of it.
 #[test]
-fn the_systemd_unit_is_valid() {
-    let unit = testkit::project().join("packaging/systemd/slapos-node.service");
-    let text = fs::read_to_string(unit).unwrap();
-    let program = env!("CARGO_BIN_EXE_slapos");
-    assert!(text.contains("ExecStart=/usr/local/bin/slapos node agent\n"));
-    let directory = rig();
-    // The program and its pages are not where they will be.
-    let text = text
-        .replace("/usr/local/bin/slapos", program)
-        .replace("Documentation=man:slapos-node-agent(1)\n", "");
-    let unit = directory.write("slapos-node.service", text);
-    let Ok(output) = std::process::Command::new("systemd-analyze")
-        .arg("verify")
-        .arg(unit)
-        .output()
-    else {
-        println!("SKIPPED: there is no systemd-analyze on this machine");
-        return;
-    };
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.is_empty(), "{said}");
+fn the_systemd_units_are_valid() {
+    for (name, command) in [
+        ("slapos-node.service", "node agent"),
+        ("slapos-master.service", "master start"),
+    ] {
+        let text = fs::read_to_string(testkit::project().join("packaging/systemd").join(name));
+        let text = text.unwrap();
+        assert!(text.contains(&format!("ExecStart=/usr/local/bin/slapos {command}\n")));
+        let directory = rig();
+        // The program is not where it will be, and has no manual there.
+        let text: String = text
+            .replace("/usr/local/bin/slapos", env!("CARGO_BIN_EXE_slapos"))
+            .lines()
+            .filter(|line| !line.starts_with("Documentation="))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let unit = directory.write(name, text);
+        let Ok(output) = std::process::Command::new("systemd-analyze")
+            .arg("verify")
+            .arg(unit)
+            .output()
+        else {
+            println!("SKIPPED: there is no systemd-analyze on this machine");
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{name}: {said}");
+    }
 }
 
 /// The agent works, and the release is there.
@@ -678,6 +685,28 @@ fn a_service_that_dies_for_good_is_known_at_once() {
     // What a look finds is looked at again soon; there was none.
     let services = task(&rig, "services");
     assert!(far(&services), "{services}");
+}
+
+/// It waits longer each time, but it is not forgotten.
+#[test]
+fn a_program_that_is_killed_again_and_again_lives_in_the_end() {
+    let rig = rig();
+    let (_agent, release) = with_release(&rig);
+    rig.request("one", &release, &[]);
+    published(&rig, "one", "hello");
+    let id = place(&rig, "one");
+    let first = rig.running(&id, "sleep 1000001", 1);
+    let script = rig.partition(&id).join("etc/run/program");
+    let starts = rig.path().join("starts");
+    let text = format!(
+        "#!/bin/sh\necho >>{0}\n[ $(/usr/bin/wc -l <{0}) -lt 3 ] && kill -9 $$\n\
+         exec /bin/sleep 1000077\n",
+        starts.display()
+    );
+    fs::write(&script, text).unwrap();
+    kill(first[0].pid, Signal::KILL);
+    rig.running(&id, "sleep 1000077", 1);
+    assert_eq!(fs::read(&starts).unwrap(), b"\n\n\n");
 }
 
 #[test]

@@ -5,12 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slap::PartitionId;
 use supervisor::config::{AutoRestart, LogConfig, PartitionOwner};
 use supervisor::fault::FaultCode;
-use supervisor::{Change, Client, ClientError, GroupConfig, ProcessState, ProgramConfig};
+use supervisor::{
+    Change, Client, ClientError, GroupConfig, ProcessInfo, ProcessState, ProgramConfig,
+};
 
 use crate::config::NodeConfig;
 use crate::firewalld::FirewallProgram;
@@ -63,11 +65,36 @@ pub(crate) struct Needs {
     /// Groups with a process that was never started since the supervisor is: after a reboot, all of
     /// them. What somebody stopped by hand is not among them.
     pub(crate) dormant: BTreeSet<String>,
-    /// Names of the processes, by group, that a signal ended and nobody starts again: programs of
-    /// `etc/run`, which ran when they were killed. One that ended by itself has done its work.
-    pub(crate) killed: BTreeMap<String, Vec<String>>,
+    /// The processes, by group, that a signal ended and nobody starts again: programs of `etc/run`,
+    /// which ran when they were killed. One that ended by itself has done its work.
+    pub(crate) killed: BTreeMap<String, Vec<Killed>>,
+    /// By group, when the first of those may be started that were killed too often to be started
+    /// again by now. Only the agent has such.
+    pub(crate) held_back: BTreeMap<String, Instant>,
     /// By group, a watched process that does not stay up.
     pub(crate) dying: BTreeMap<String, String>,
+}
+
+/// A process that was killed.
+#[derive(Debug, Clone)]
+pub(crate) struct Killed {
+    /// Its name, with its group's.
+    pub(crate) name: String,
+    /// When it was started, in seconds of Unix time: tells this run of it from others.
+    pub(crate) run: i64,
+    /// How long it ran.
+    pub(crate) lived: Duration,
+}
+
+impl Killed {
+    fn of(process: &ProcessInfo) -> Killed {
+        let seconds = process.stop.saturating_sub(process.start);
+        Killed {
+            name: process.namespec(),
+            run: process.start,
+            lived: Duration::from_secs(seconds.try_into().unwrap_or(0)),
+        }
+    }
 }
 
 impl Needs {
@@ -203,8 +230,8 @@ impl<'a> Services<'a> {
             if process.state == ProcessState::Stopped && process.start == 0 {
                 needs.dormant.insert(process.group);
             } else if process.state == ProcessState::Exited && process.exitstatus < 0 {
-                let name = process.namespec();
-                needs.killed.entry(process.group).or_default().push(name);
+                let killed = Killed::of(&process);
+                needs.killed.entry(process.group).or_default().push(killed);
             } else if process.name.contains(WATCHED) && is_dying(process.state) {
                 needs.dying.insert(process.group, process.name);
             }

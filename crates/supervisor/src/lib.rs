@@ -50,7 +50,7 @@ mod talk;
 mod users;
 mod xmlrpc;
 
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, ProcessInfo};
 pub use config::{GroupConfig, ProgramConfig};
 pub use launch::{LaunchError, ensure_running};
 pub use listen::{Change, Ear, Heard, Hush};

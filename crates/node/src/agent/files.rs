@@ -1,4 +1,4 @@
-//! Hears when somebody changes the promises or services of a partition.
+//! Hears when somebody changes the promises of a partition.
 //!
 //! Only directories are watched, by descriptors that were reached without following a link: a
 //! partition's user cannot have root watch anything else. Where the kernel gives no more watches the
@@ -19,7 +19,7 @@ use crate::config::NodeConfig;
 use crate::safe_fs::Dir;
 
 /// What is watched in each partition's `etc`.
-const DIRECTORIES: &[&str] = &["promise", "plugin", "service", "run"];
+const DIRECTORIES: &[&str] = &["promise", "plugin"];
 /// Bytes of events read at once.
 const BUFFER_BYTES: usize = 4096;
 

@@ -13,6 +13,7 @@ mod agenda;
 mod exits;
 mod files;
 mod link;
+mod patience;
 mod status;
 mod work;
 

@@ -9,6 +9,7 @@ use slap_client::Client;
 
 use super::agenda::{Finish, Task};
 use super::exits::Exits;
+use super::patience::Patience;
 use crate::cancel::Cancel;
 use crate::collect;
 use crate::config::{NodeConfig, Overrides};
@@ -69,6 +70,7 @@ pub(super) struct Known {
     last: Option<(Instant, Arc<Needs>)>,
     /// What was asked before is no longer true.
     forgotten: Option<Instant>,
+    patience: Patience,
 }
 
 /// What every task needs.
@@ -151,6 +153,9 @@ impl Work<'_> {
         } else {
             SERVICES_PAUSE
         };
+        let now = Instant::now();
+        let held_back = needs.held_back.values().map(|due| *due - now);
+        let pause = held_back.fold(pause, Duration::min);
         let ask = needs.dormant.iter().chain(needs.killed.keys());
         let ask = ask.chain(needs.dying.keys());
         Ok(Done {
@@ -161,9 +166,11 @@ impl Work<'_> {
 
     /// What the supervisor's groups need, looked up now.
     fn look(&self, services: &Services<'_>) -> Arc<Needs> {
-        let looked = (Instant::now(), Arc::new(services.needs()));
+        let now = Instant::now();
+        let mut needs = services.needs();
         let mut known = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&known.last.insert(looked).1)
+        needs.held_back = known.patience.hold_back(&mut needs.killed, now);
+        Arc::clone(&known.last.insert((now, Arc::new(needs))).1)
     }
 
     /// A process ended: what was known of all is no longer true.
@@ -176,9 +183,12 @@ impl Work<'_> {
     /// many may be due together.
     fn needs(&self, services: &Services<'_>) -> Arc<Needs> {
         let known = self.needs.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
         match &known.last {
             Some((when, needs))
-                if when.elapsed() < NEEDS_AGE_MAX && known.forgotten < Some(*when) =>
+                if now < *when + NEEDS_AGE_MAX
+                    && known.forgotten < Some(*when)
+                    && needs.held_back.values().all(|due| now < *due) =>
             {
                 Arc::clone(needs)
             }
@@ -265,7 +275,14 @@ impl Work<'_> {
         Ok(
             match instance::process_one(&means, &document, wanted.fetched, &needs) {
                 Ok(()) if self.cancel.is_cancelled() => later("the agent stops").into(),
-                Ok(()) => self.settled(&document).into(),
+                Ok(()) => match (self.settled(&document), needs.held_back.get(id.as_str())) {
+                    (Finish::Done { next }, Some(due)) => {
+                        let held_back = *due - Instant::now();
+                        let next = next.map_or(held_back, |next| next.min(held_back));
+                        Finish::Done { next: Some(next) }.into()
+                    }
+                    (finish, _) => finish.into(),
+                },
                 Err(ProcessError::Unreachable(reason)) => cut_off(&reason),
                 Err(ProcessError::Cancelled(reason)) => later(&reason).into(),
                 Err(error) => Finish::Failed {

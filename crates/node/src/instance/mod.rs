@@ -201,8 +201,8 @@ impl Run<'_> {
                     if self.needs.dormant.contains(id.as_str()) {
                         means.services.start(id, &partition.user)?;
                     }
-                    for name in self.needs.killed.get(id.as_str()).into_iter().flatten() {
-                        means.services.start_again(name)?;
+                    for killed in self.needs.killed.get(id.as_str()).into_iter().flatten() {
+                        means.services.start_again(&killed.name)?;
                     }
                     if let Some(process) = self.needs.dying.get(id.as_str()) {
                         watchdog::bang(means, &partition, process);
