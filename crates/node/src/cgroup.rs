@@ -137,7 +137,9 @@ impl Hierarchy {
 
     /// Makes a group where it is missing and has it keep the limits.
     pub(crate) fn settle(&self, group: &Path, limits: &Limits) -> io::Result<()> {
-        if !group.exists() {
+        let limits = limits.files();
+        // The supervisor makes groups, too, but only to count what is in them.
+        if limits.iter().any(|(name, _)| !group.join(name).exists()) {
             let parent = self.mount.join(PARENT);
             fs::create_dir_all(&parent)?;
             // Each by itself: one that another hierarchy has would make all of them fail.
@@ -152,7 +154,7 @@ impl Hierarchy {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        for (name, value) in limits.files() {
+        for (name, value) in limits {
             let path = group.join(name);
             // A file that is not there belongs to a controller that is not.
             if let Ok(now) = fs::read_to_string(&path)
@@ -384,6 +386,9 @@ mod tests {
             "4096"
         );
         assert!(!group.join("pids.max").exists(), "no such controller here");
+        for asked in [root.path().to_owned(), root.path().join(PARENT)] {
+            assert!(asked.join("cgroup.subtree_control").exists());
+        }
         let usage = usage(&group);
         assert_eq!(usage.cpu, Some(Duration::from_millis(2500)));
         assert_eq!(usage.out_of_memory, Some(3));

@@ -146,6 +146,14 @@ fn settled_cgroup(config: &NodeConfig, user: &User) -> Option<PathBuf> {
     }
 }
 
+/// Makes the control group of a partition's user, for what is started without its document.
+pub(crate) fn settle_cgroup(config: &NodeConfig, id: &PartitionId) {
+    match User::owner_of(&config.partition_directory(id)) {
+        Ok(user) => drop(settled_cgroup(config, &user)),
+        Err(error) => tracing::warn!("no control group for {id}: {error}"),
+    }
+}
+
 /// Why a certificate was not updated.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UpdateError {

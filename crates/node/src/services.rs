@@ -17,6 +17,7 @@ use supervisor::{
 use crate::config::NodeConfig;
 use crate::firewalld::FirewallProgram;
 use crate::outcome::Error;
+use crate::partition;
 use crate::safe_fs::{Dir, Durable, Kind};
 use crate::user::User;
 
@@ -217,6 +218,10 @@ impl<'a> Services<'a> {
 
     /// Starts everything the supervisor knows (offline mode).
     pub(crate) fn start_all(&self) -> Result<(), Error> {
+        // After a reboot the kernel knows no groups and no limits.
+        for id in self.partitions()? {
+            partition::settle_cgroup(self.config, &id);
+        }
         self.client
             .start_all(false)
             .map(drop)
@@ -383,6 +388,17 @@ impl<'a> Services<'a> {
                 .map_err(Error::io("remove", conf.path().join(&name)))?;
         }
         Ok(())
+    }
+
+    /// The partitions that have a group file.
+    fn partitions(&self) -> Result<Vec<PartitionId>, Error> {
+        let conf = self.open_conf_d()?;
+        let names = conf.names().map_err(Error::io("list", conf.path()))?;
+        let ids = names.iter().filter_map(|name| {
+            let id: PartitionId = name.to_str()?.strip_suffix(".conf")?.parse().ok()?;
+            self.config.partition_directory(&id).is_dir().then_some(id)
+        });
+        Ok(ids.collect())
     }
 
     fn open_conf_d(&self) -> Result<Dir, Error> {
