@@ -2,13 +2,14 @@
 #   make demo    build, then deploy a real application through Master, Node and Client
 #   make test    format check, lints, licences, all tests
 #   make screenshots  the pictures of docs/dashboard.md, by the browser that tests the dashboard
+#   make machine  the node as a service of a whole Debian in QEMU: systemd, limits, reboot; as root
 #   make fuzz    throw mutated input at every decoder, SECONDS=10 for each
 #   make bench   side by side with the released upstream
 #   make scale   two million instances on 6,100 simulated nodes; SCALE="--share 0.01" for less
 #   make install put `slapos` into ~/.cargo/bin, and its manual pages where `man` finds them
 #   make wheel   the SDK for Python as a wheel in target/wheels, for `pip install`
 
-.PHONY: demo test lint screenshots fuzz bench scale install wheel setup setup-test
+.PHONY: demo test lint screenshots machine fuzz bench scale install wheel setup setup-test
 
 demo: setup
 	cargo build --release -p cli -p python
@@ -28,6 +29,10 @@ lint: setup-test
 
 screenshots: setup-test
 	SLAPOS_SCREENSHOTS=docs/images cargo test -p cli --test dashboard -- --nocapture
+
+machine: setup
+	cargo build --release -p cli
+	tools/machine target/release/slapos
 
 SECONDS ?= 10
 fuzz: setup-fuzz
