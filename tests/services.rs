@@ -293,16 +293,36 @@ fn a_service_is_watched_changed_and_destroyed() {
     asked.wait_for("Destroy blog and all that is in it? [y/N]", SOON);
     asked.type_line("n");
     assert_eq!(asked.wait_end(SOON).0, 1);
-    world.run(&["service", "destroy", "blog", "--yes"]).ok();
+    let log = world.rig.path().join("log/destroy.log");
+    let mut destroys = world
+        .slapos(&["service", "destroy", "blog", "--yes", "--wait"])
+        .start(&log);
+    eventually("it is listed no more", SOON, || {
+        let list = world.run(&["service", "list"]).ok().json();
+        if list == json!({}) { Ok(()) } else { Err(list) }
+    });
+    // Until its nodes have removed it, it is not gone.
+    world.shows(&["service", "tree", "blog"], &["destroying"]);
+    world
+        .run(&[
+            "service",
+            "wait",
+            "blog",
+            "--for",
+            "destroyed",
+            "--timeout",
+            "1s",
+        ])
+        .exits(2)
+        .says("being destroyed, 2 instances left");
     for number in [1, 0] {
         speaker
             .instance_destroyed(node, &partition(number))
             .unwrap();
     }
-    eventually("it is gone", SOON, || {
-        let list = world.run(&["service", "list"]).ok().json();
-        if list == json!({}) { Ok(()) } else { Err(list) }
-    });
+    assert_eq!(destroys.wait(SOON), 0);
+    assert!(destroys.output().ends_with("blog is destroyed.\n"));
+    world.run(&["service", "tree", "blog"]).exits(2);
     world
         .run(&["service", "info", "blog", "-o", "table"])
         .exits(2);

@@ -441,6 +441,16 @@ impl Client {
         Ok(answer.as_ref().map(service))
     }
 
+    /// As [`Client::whole_service`], by the tree's reference, which it keeps to its end.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with status 403 when there is none, or nothing is left of it.
+    pub fn whole_tree(&self, reference: &str) -> Result<Option<Service>, Error> {
+        let call = "slapos.get.v0.instance_tree_detail";
+        let answer = self.json(call, &json!({"tree_guid": reference}))?;
+        Ok(answer.as_ref().map(service))
+    }
+
     /// The promises of an instance tree, by its title; those of the root first.
     ///
     /// # Errors

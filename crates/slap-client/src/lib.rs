@@ -27,7 +27,7 @@ mod slap_api;
 mod transport;
 mod url;
 
-pub use cloud::{Changes, Cloud, Order, WaitError, similar};
+pub use cloud::{Changes, Cloud, Order, Rest, WaitError, similar};
 pub use detail::{
     EventRange, NodePartition, NodeRelease, NodeState, PromiseState, PromiseTold, Report, Service,
     ServiceEvent, ServiceInstance, ServiceSummary, UpgradeAnswer,

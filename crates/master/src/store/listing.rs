@@ -213,6 +213,42 @@ impl Store {
         .await
     }
 
+    /// As [`Store::tree_titled`]; where a person has none, the last one that had this title, as long
+    /// as something of it is still there.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for a caller nobody knows.
+    pub async fn tree_last_titled(
+        &self,
+        caller: Caller,
+        title: String,
+    ) -> Result<Option<TreeKey>, StoreError> {
+        if let Some(key) = self.tree_titled(caller, title.clone()).await? {
+            return Ok(Some(key));
+        }
+        let Caller::Person { person, .. } = caller else {
+            return Ok(None);
+        };
+        self.read(move |sql| {
+            let row = sql.one(
+                "SELECT t.id FROM tree t \
+                 WHERE t.person_id = ?1 AND t.title = ?2 AND t.archived_at IS NOT NULL AND EXISTS ( \
+                 SELECT 1 FROM instance i WHERE i.tree_id = t.id AND i.removed_at IS NULL) \
+                 ORDER BY t.id DESC LIMIT 1",
+                params![person.0, title.as_str()],
+            )?;
+            let Some(row) = row else {
+                return Ok(None);
+            };
+            let key = TreeKey(row.int(0)?);
+            let seen = tree_facts(sql, caller, key)?.is_some_and(|(_, facts)| {
+                access::verdict(caller, Action::SeeInstance, &facts) == Verdict::Allowed
+            });
+            Ok(seen.then_some(key))
+        })
+        .await
+    }
+
     /// A tree with its root, and what was last reported of its first instances.
     ///
     /// # Errors

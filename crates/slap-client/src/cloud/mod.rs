@@ -22,7 +22,7 @@ use crate::slap_api::{Client, RequestReply};
 
 pub use names::similar;
 pub use order::Order;
-pub use wait::{Changes, WaitError};
+pub use wait::{Changes, Rest, WaitError};
 
 /// A Master as its user sees it. Nothing is asked before it is needed; what does not change is asked
 /// once. Clones share what was learnt; threads may use one at the same time.

@@ -4,8 +4,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::time::{Duration, Instant};
 
 use slap::document::InstanceDocument;
-use slap::{InstallationState, InstanceState, NodeId, PartitionId, ReleaseUrl};
+use slap::{InstallationState, InstanceState, InstanceTitle, NodeId, PartitionId, ReleaseUrl};
 
+use super::watching::is_unknown;
 use super::{Cloud, Order};
 use crate::error::Error;
 use crate::events::Watch;
@@ -39,6 +40,14 @@ pub enum WaitError {
     },
 }
 
+/// What was there under a title: the title may be another's before it is gone.
+#[derive(Debug, Clone)]
+pub struct Rest {
+    title: InstanceTitle,
+    /// Where the Master tells.
+    reference: Option<String>,
+}
+
 /// How far an instance is.
 enum Seen {
     Ready,
@@ -59,6 +68,12 @@ impl Cloud {
         timeout: Duration,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Option<InstanceDocument>, WaitError> {
+        if order.state == Some(InstanceState::Destroyed) {
+            let rest = self.rest(&order.title)?;
+            self.request(order)?;
+            self.wait_gone(&rest, timeout, progress)?;
+            return Ok(None);
+        }
         let deadline = Instant::now() + timeout;
         let mut changes = self.changes(Watch::Tree(order.title.to_string()), POLL);
         let mut reply = self.request(order)?;
@@ -73,11 +88,8 @@ impl Cloud {
                 _ => InstanceState::Started,
             };
             let said = match (goal, reply) {
-                (InstanceState::Destroyed, _) => match self.known(&order.title) {
-                    Ok(None) => return Ok(None),
-                    Ok(Some(_)) | Err(Error::NotReady { .. }) => "being destroyed".to_owned(),
-                    Err(error) => return Err(error.into()),
-                },
+                // Somebody else destroyed it.
+                (InstanceState::Destroyed, _) => return Ok(None),
                 (_, RequestReply::NotReady { why }) if why.is_empty() => {
                     "waiting for a partition".to_owned()
                 }
@@ -107,6 +119,74 @@ impl Cloud {
                 },
                 Err(error) => return Err(error.into()),
             };
+        }
+    }
+
+    /// What there is under a title now, to see later what is left of it.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn rest(&self, title: &InstanceTitle) -> Result<Rest, Error> {
+        let reference = match self.client().whole_service(title.as_str()) {
+            Ok(service) => service.map(|service| service.reference),
+            Err(error) if is_unknown(&error) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Rest {
+            title: title.clone(),
+            reference,
+        })
+    }
+
+    /// Waits until nothing is left of what was there: its nodes have removed it.
+    ///
+    /// # Errors
+    /// [`WaitError`]
+    pub fn wait_gone(
+        &self,
+        rest: &Rest,
+        timeout: Duration,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(), WaitError> {
+        let deadline = Instant::now() + timeout;
+        let watched = rest.reference.clone();
+        let watched = watched.unwrap_or_else(|| rest.title.to_string());
+        let mut changes = self.changes(Watch::Tree(watched), POLL);
+        while let Some(said) = self.left(rest)? {
+            progress(&said);
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(WaitError::Timeout {
+                    title: rest.title.to_string(),
+                    after: timeout,
+                    said,
+                });
+            }
+            changes.wait(deadline - now);
+        }
+        Ok(())
+    }
+
+    /// What is left, in words; `None`: nothing.
+    fn left(&self, rest: &Rest) -> Result<Option<String>, Error> {
+        let found = match &rest.reference {
+            Some(reference) => self.client().whole_tree(reference).map(|service| {
+                let count = service.map_or(0, |service| service.instances.len());
+                let instances = if count == 1 { "instance" } else { "instances" };
+                Some(format!("being destroyed, {count} {instances} left"))
+            }),
+            None => self
+                .known(&rest.title)
+                .map(|known| known.map(|_| "being destroyed".to_owned())),
+        };
+        match found {
+            Err(error) if is_unknown(&error) => Ok(None),
+            Err(Error::NotReady { .. }) => Ok(Some("being destroyed".to_owned())),
+            // A Master that is restarted meanwhile is no reason to give up.
+            Err(error) if error.is_master_unreachable() => {
+                Ok(Some("the Master is away".to_owned()))
+            }
+            found => found,
         }
     }
 

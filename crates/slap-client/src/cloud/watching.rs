@@ -62,7 +62,7 @@ impl Cloud {
 }
 
 /// JSON calls answer 403 for what there is not, as for what one may not (P 3.3).
-fn is_unknown(error: &Error) -> bool {
+pub(super) fn is_unknown(error: &Error) -> bool {
     matches!(
         error,
         Error::Refused { status: 403, .. } | Error::NotFound { .. }

@@ -1,11 +1,10 @@
 //! `slapos service wait|open`: until it is there, and to where it is.
 
 use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
 
 use slap::serialisation::unwrap;
 use slap::{InstanceState, ReleaseUrl};
-use slap_client::{Cloud, InstanceTreeInfo, Order, WaitError, Watch};
+use slap_client::{InstanceTreeInfo, Order, WaitError};
 
 use crate::CommandResult;
 use crate::args::service::{ServiceOpen, ServiceWait};
@@ -13,8 +12,6 @@ use crate::failure::{Code, Failure};
 use crate::progress::Spinner;
 use crate::{output, settings};
 
-/// What is not told is looked for as often.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Connection parameters that lead to an instance, the likeliest first.
 const ADDRESSES: [&str; 5] = ["url", "frontend-url", "public-url", "backend-url", "url-0"];
 
@@ -22,19 +19,16 @@ pub(crate) fn wait(arguments: &ServiceWait) -> CommandResult {
     let cloud = settings::cloud(&arguments.config)?;
     let title = &arguments.title;
     let spinner = Spinner::start(&format!("{title}: waiting"));
-    let tree = match (cloud.service(title), arguments.goal) {
-        // Gone already, or never there: that is what was waited for.
-        (Err(slap_client::Error::UnknownName { .. }), Some(InstanceState::Destroyed)) => {
-            return Ok(ExitCode::SUCCESS);
-        }
-        (tree, _) => tree?,
-    };
+    let say = |said: &str| spinner.say(&format!("{title}: {said}"));
     if arguments.goal == Some(InstanceState::Destroyed) {
-        gone(&cloud, arguments)?;
+        cloud
+            .wait_gone(&cloud.rest(title)?, arguments.timeout, &mut { say })
+            .map_err(unready)?;
         drop(spinner);
         output::print(&format!("{title} is gone."))?;
         return Ok(ExitCode::SUCCESS);
     }
+    let tree = cloud.service(title)?;
     let wanted = tree.requested_state().unwrap_or(InstanceState::Started);
     if let Some(goal) = arguments.goal.filter(|goal| *goal != wanted) {
         return Err(Failure::new(format!(
@@ -48,36 +42,21 @@ pub(crate) fn wait(arguments: &ServiceWait) -> CommandResult {
     // An order that changes nothing.
     let release = ReleaseUrl::new(tree.release).map_err(|error| Failure::of(&error))?;
     let order = Order::new(title.clone(), release);
-    let say = |said: &str| spinner.say(&format!("{title}: {said}"));
     cloud
         .wait(&order, arguments.timeout, &mut { say })
-        .map_err(|error| match error {
-            WaitError::Client(error) => error.into(),
-            WaitError::Timeout { .. } => late(&error.to_string()),
-        })?;
+        .map_err(unready)?;
     drop(spinner);
     output::print(&format!("{title} is {wanted}."))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn gone(cloud: &Cloud, arguments: &ServiceWait) -> Result<(), Failure> {
-    let deadline = Instant::now() + arguments.timeout;
-    let watch = Watch::Tree(arguments.title.to_string());
-    let mut changes = cloud.changes(watch, LOOK_AGAIN);
-    while cloud.known(&arguments.title)?.is_some() {
-        let now = Instant::now();
-        if now >= deadline {
-            return Err(late(&format!("{} is still there", arguments.title)));
-        }
-        changes.wait(deadline - now);
+fn unready(error: WaitError) -> Failure {
+    match error {
+        WaitError::Client(error) => error.into(),
+        WaitError::Timeout { .. } => Failure::of(&error)
+            .hint("see how far it is with `slapos service info`")
+            .code(Code::Usage),
     }
-    Ok(())
-}
-
-fn late(said: &str) -> Failure {
-    Failure::new(said)
-        .hint("see how far it is with `slapos service info`")
-        .code(Code::Usage)
 }
 
 pub(crate) fn open(arguments: &ServiceOpen) -> CommandResult {

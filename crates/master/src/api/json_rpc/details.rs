@@ -15,7 +15,7 @@ use crate::domain::upgrade::Answer as Reply;
 use crate::domain::{Timestamp, TreeKey};
 use crate::store::{
     EventQuery, EventRecord, InstallationRecord, InstanceRecord, MemberState, NodeRecord, Page,
-    Status, Texts, TreeFilter, TreeState, TreesOf, WholeTree,
+    Status, StoreError, Texts, TreeFilter, TreeState, TreesOf, WholeTree,
 };
 
 /// Trees in one answer, if nothing else is asked for, and at most.
@@ -64,7 +64,7 @@ fn actual_of(member: &MemberState) -> Actual {
 
 /// The promises of a tree, those of the root first.
 pub(super) async fn tree_promises(app: &App, call: &Call, input: &Input) -> Answer {
-    let key = tree_of(app, call, input).await?;
+    let key = seen_tree(app, call, input).await?;
     let found = app.store.tree_promises(call.caller, key).await;
     let found = found.map_err(no_such_tree)?;
     Ok(answer::list(found.iter().flat_map(
@@ -82,12 +82,30 @@ fn number(input: &Input, name: &str) -> Option<i64> {
     input.as_json().get(name).and_then(Value::as_i64)
 }
 
-fn no_such_tree(error: crate::store::StoreError) -> JsonError {
+fn no_such_tree(error: StoreError) -> JsonError {
     refused(error, ErrorType::TreeNotFound)
 }
 
 /// The tree a call is about.
 async fn tree_of(app: &App, call: &Call, input: &Input) -> Result<TreeKey, JsonError> {
+    named_tree(input, async |title| {
+        app.store.tree_titled(call.caller, title).await
+    })
+    .await
+}
+
+/// The tree a call wants to see, which may be one that is being destroyed.
+async fn seen_tree(app: &App, call: &Call, input: &Input) -> Result<TreeKey, JsonError> {
+    named_tree(input, async |title| {
+        app.store.tree_last_titled(call.caller, title).await
+    })
+    .await
+}
+
+async fn named_tree(
+    input: &Input,
+    titled: impl AsyncFnOnce(String) -> Result<Option<TreeKey>, StoreError>,
+) -> Result<TreeKey, JsonError> {
     let kind = ErrorType::TreeNotFound;
     if let Some(guid) = input.optional("tree_guid") {
         return guid
@@ -100,14 +118,14 @@ async fn tree_of(app: &App, call: &Call, input: &Input) -> Result<TreeKey, JsonE
             "name the instance tree: by `title` or by `tree_guid`",
         )
     })?;
-    let found = app.store.tree_titled(call.caller, title.to_owned()).await;
-    found
+    titled(title.to_owned())
+        .await
         .map_err(no_such_tree)?
         .ok_or_else(|| unknown(kind, "instance tree", title))
 }
 
 pub(super) async fn tree(app: &App, call: &Call, input: &Input) -> Answer {
-    let key = tree_of(app, call, input).await?;
+    let key = seen_tree(app, call, input).await?;
     let tree = app
         .store
         .whole_tree(call.caller, key)
@@ -228,7 +246,7 @@ fn events(events: Vec<EventRecord>) -> Value {
 }
 
 pub(super) async fn tree_events(app: &App, call: &Call, input: &Input) -> Answer {
-    let key = tree_of(app, call, input).await?;
+    let key = seen_tree(app, call, input).await?;
     let found = app
         .store
         .tree_events(call.caller, key, events_asked_for(input))
