@@ -25,11 +25,17 @@ pub(super) struct RequestBody {
     bytes: u64,
     /// When the router had to wait for the first time, and until when it does.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
+    is_complete: bool,
+    activity: Arc<Activity>,
 }
 
 impl RequestBody {
     /// As the router takes it.
-    pub(super) fn wrap(inner: Incoming, limit: Duration) -> axum::body::Body {
+    pub(super) fn wrap(
+        inner: Incoming,
+        limit: Duration,
+        activity: &Arc<Activity>,
+    ) -> axum::body::Body {
         if inner.is_end_stream() {
             return axum::body::Body::empty();
         }
@@ -38,7 +44,16 @@ impl RequestBody {
             limit,
             bytes: 0,
             waiting: None,
+            is_complete: false,
+            activity: Arc::clone(activity),
         })
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let is_left = !self.is_complete && !self.inner.is_end_stream();
+        self.activity.abandon(is_left);
     }
 }
 
@@ -55,6 +70,7 @@ impl Body for RequestBody {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
                 self.bytes += u64::try_from(bytes).unwrap_or_default();
             }
+            self.is_complete = frame.is_none();
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let limit = self.limit + Duration::from_secs(self.bytes / BYTES_PER_SECOND_MIN);
@@ -90,7 +106,13 @@ pub(super) struct Busy(Arc<Activity>);
 impl Busy {
     pub(super) fn new(activity: &Arc<Activity>) -> Self {
         activity.set(State::Busy);
+        activity.abandon(false);
         Busy(Arc::clone(activity))
+    }
+
+    /// What its connection does.
+    pub(super) fn activity(&self) -> &Arc<Activity> {
+        &self.0
     }
 }
 

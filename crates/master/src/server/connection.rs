@@ -203,7 +203,7 @@ async fn answer(
     let (mut parts, body) = request.into_parts();
     parts.extensions.insert(peer);
     let path = parts.uri.path().to_owned();
-    let body = RequestBody::wrap(body, shared.limits.body);
+    let body = RequestBody::wrap(body, shared.limits.body, busy.activity());
     let mut router = shared.router.clone();
     // A router is always ready.
     let answering = router.call(Request::from_parts(parts, body));

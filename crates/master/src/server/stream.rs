@@ -4,7 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,7 +26,11 @@ pub(super) enum State {
 /// The state of one connection and how often it changed. It is written and read by one task
 /// only, at different places.
 #[derive(Debug, Default)]
-pub(super) struct Activity(AtomicU64);
+pub(super) struct Activity {
+    moment: AtomicU64,
+    /// Nobody reads the rest of a request's body, which the client may still be sending.
+    abandoned: AtomicBool,
+}
 
 /// A state at one moment: two are equal when nothing happened in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +48,7 @@ impl Moment {
 
 impl Activity {
     pub(super) fn now(&self) -> Moment {
-        Moment(self.0.load(Ordering::Relaxed))
+        Moment(self.moment.load(Ordering::Relaxed))
     }
 
     pub(super) fn set(&self, state: State) {
@@ -54,7 +58,13 @@ impl Activity {
             State::Busy => 2,
         };
         let count = self.now().0 >> 2;
-        self.0.store((count + 1) << 2 | code, Ordering::Relaxed);
+        self.moment
+            .store((count + 1) << 2 | code, Ordering::Relaxed);
+    }
+
+    /// Whether the rest of the last request's body is left unread.
+    pub(super) fn abandon(&self, is_left: bool) {
+        self.abandoned.store(is_left, Ordering::Relaxed);
     }
 
     fn has_read(&self) {
@@ -116,28 +126,29 @@ impl Guarded {
         let mut scratch = [0; 16 * 1024];
         loop {
             let mut buffer = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    let read = buffer.filled().len();
-                    if let End::Lingering { left, .. } = &mut self.end {
-                        *left = left.saturating_sub(read);
-                        if *left == 0 {
-                            return Poll::Ready(());
-                        }
-                    } else {
-                        self.end = End::Lingering {
-                            deadline: Box::pin(tokio::time::sleep(LINGER)),
-                            left: LINGER_BYTES,
-                        };
-                    }
-                }
+            let read = match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => buffer.filled().len(),
                 Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => {
-                    return match &mut self.end {
-                        End::Lingering { deadline, .. } => deadline.as_mut().poll(cx),
-                        // The usual end: nothing was under way.
-                        End::NotYet | End::Written => Poll::Ready(()),
-                    };
+                Poll::Pending => 0,
+            };
+            // The usual end: nothing was under way.
+            let is_quiet = read == 0 && !self.activity.abandoned.load(Ordering::Relaxed);
+            if is_quiet && matches!(self.end, End::Written) {
+                return Poll::Ready(());
+            }
+            if !matches!(self.end, End::Lingering { .. }) {
+                self.end = End::Lingering {
+                    deadline: Box::pin(tokio::time::sleep(LINGER)),
+                    left: LINGER_BYTES,
+                };
+            }
+            if let End::Lingering { deadline, left } = &mut self.end {
+                *left = left.saturating_sub(read);
+                if *left == 0 {
+                    return Poll::Ready(());
+                }
+                if read == 0 {
+                    return deadline.as_mut().poll(cx);
                 }
             }
         }

@@ -178,6 +178,21 @@ fn who_is_refused_while_sending_reads_the_answer() {
 }
 
 #[test]
+fn who_pauses_while_it_is_refused_reads_the_answer() {
+    let server = Running::plain(Limits::default());
+    let mut stream = server.connect();
+    let (length, refused) = (32 << 20, (2 << 20) + 1);
+    let head = format!("POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&vec![b'x'; refused]).unwrap();
+    // Everything that was sent is read, and the refusal is there, before the rest is sent.
+    assert_eq!(stream.peek(&mut [0]).unwrap(), 1);
+    stream.write_all(&vec![b'x'; length - refused]).unwrap();
+    let answer = rest(&mut stream);
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[test]
 fn a_client_that_takes_nothing_is_cut() {
     let server = Running::plain(Limits {
         write_stall: SHORT,
