@@ -309,6 +309,14 @@ fn n_3_3_only_the_tree_and_who_is_authorized_reach_an_instance() {
     world.want(InstanceState::Destroyed, "3", &own[..1]);
     world.instance();
     assert_eq!(world.read("rules"), format!("{foreign}\n"));
+
+    // An agent removes it without processing it once more.
+    world.want(InstanceState::Started, "4", &own[..1]);
+    world.instance();
+    assert!(world.read("rules").contains("10.0.0.1"));
+    world.want(InstanceState::Destroyed, "5", &own[..1]);
+    world.report();
+    assert_eq!(world.read("rules"), format!("{foreign}\n"));
 }
 
 #[test]

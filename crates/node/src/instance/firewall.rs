@@ -143,8 +143,11 @@ pub(super) fn set_up(
     apply(partition, firewall, rules(&facts), &facts.own)
 }
 
-/// Removes all its rules.
-pub(super) fn tear_down(partition: &Partition<'_>, firewall: &FirewallConfig) -> Result<(), Error> {
+/// Removes all its rules, where there may be some.
+pub(crate) fn tear_down(partition: &Partition<'_>) -> Result<(), Error> {
+    let Some(firewall) = &partition.config.firewall else {
+        return Ok(());
+    };
     let own: Vec<Ipv4Addr> = addresses(partition)
         .iter()
         .filter_map(|(_, address)| address.parse().ok())

@@ -5,7 +5,7 @@
 //! offline mode: everything the supervisor knows is started, nothing is stopped.
 
 mod buildout_cfg;
-mod firewall;
+pub(crate) mod firewall;
 mod log;
 pub(crate) mod plan;
 mod process;

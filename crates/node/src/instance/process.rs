@@ -299,9 +299,7 @@ impl Work<'_> {
             }
             Goal::Destroyed => {
                 self.stop()?;
-                if let Some(section) = &self.means.config.firewall {
-                    firewall::tear_down(self.partition, section)?;
-                }
+                firewall::tear_down(self.partition)?;
                 self.report_stopped();
                 Ok(())
             }

@@ -18,7 +18,7 @@ use slap_client::Client;
 use crate::cancel::Cancel;
 use crate::child::{self, Spawn};
 use crate::config::NodeConfig;
-use crate::instance::fetch;
+use crate::instance::{fetch, firewall};
 use crate::manager::{Managers, Place};
 use crate::observer::{Event, Observer};
 use crate::outcome::{Error, Outcome};
@@ -329,6 +329,8 @@ impl Run<'_> {
             ));
             return Ok(Removal::Postponed);
         }
+        // Whoever comes next has its addresses. An agent has not processed it before.
+        firewall::tear_down(&partition).map_err(|error| error.to_string())?;
         Managers::new(self.config).report(&Place {
             partition: &partition,
             services: self.services,
